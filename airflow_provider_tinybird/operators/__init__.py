@@ -1,0 +1,1 @@
+"""Operators that load, reshape, delete and read data in Tinybird."""

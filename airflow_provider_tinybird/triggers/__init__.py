@@ -1,0 +1,1 @@
+"""Triggers: what waits on Tinybird in the triggerer."""
