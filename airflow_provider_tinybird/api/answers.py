@@ -1,0 +1,156 @@
+"""From what came back, or did not, to a result or the right error. Shared by the sync and the async client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx
+
+from airflow_provider_tinybird.api import errors
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.api.settings import Settings, region_hint
+
+T = TypeVar("T")
+
+_ERRORS: dict[int, type[errors.ApiError]] = {
+    401: errors.AccessDeniedError,
+    403: errors.AccessDeniedError,
+    404: errors.NotFoundError,
+    408: errors.QueryTimeoutError,
+    409: errors.ConflictError,
+    413: errors.PayloadTooLargeError,
+    422: errors.PartiallyIngestedError,
+    429: errors.RateLimitedError,
+}
+
+_WAYS_OUT: dict[int, str] = {
+    408: "The query took longer than Tinybird allows: narrow it, or raise the limit of your plan.",
+    411: "Something between here and Tinybird dropped the Content-Length header.",
+    413: "The body is larger than your plan allows: send smaller pieces, or let Tinybird fetch a URL.",
+    414: "The request line is too long: send the parameters by POST.",
+    422: "Part of the rows are in and a materialized view failed. Mend the view; sending the rows again would double what is in.",
+    429: "Tinybird's rate limit stayed in force for as long as the retry policy waits: start fewer tasks at once (an Airflow pool), or "
+    "raise the limit.",
+}
+
+# Nothing left this machine when these are raised; every other transport error may come after Tinybird took the request.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+def where(settings: Settings, call: Call[T]) -> str:
+    """Name a request for messages, without its query string."""
+    return f"{call.method} {settings.base_url}{call.path}"
+
+
+def from_transport(settings: Settings, call: Call[T], error: httpx.HTTPError) -> errors.TinybirdError:
+    """Turn a failure of the connection into an error that says whether the request may have been taken."""
+    reason = redact(str(error), secret=settings.token.value) or type(error).__name__
+    place = where(settings, call)
+    if isinstance(error, _NOT_SENT):
+        return errors.ConnectionFailedError(
+            f"Could not {call.what}: no connection to {settings.base_url} ({reason}). Nothing was sent. Check the connection's Host, "
+            f"the network and the proxy. [{place}]",
+            sent=False,
+        )
+    timed_out = isinstance(error, httpx.TimeoutException)
+    cause = "The time for an answer ran out" if timed_out else f"The connection broke before the answer ({reason})"
+    if call.repeat is Repeat.ONCE:
+        return errors.OutcomeUnknownError(call.what, place, cause, call.find_out)
+    return errors.ConnectionFailedError(
+        f"Could not {call.what}: {cause[0].lower()}{cause[1:]}. [{place}]", sent=True, timed_out=timed_out
+    )
+
+
+def from_status(
+    settings: Settings, call: Call[T], status: int, headers: Mapping[str, str], content: bytes
+) -> errors.TinybirdError:
+    """Turn an answer that is no success into the right error."""
+    text, documentation = _words(content)
+    answer = errors.Answer(
+        status=status,
+        text=redact(text, secret=settings.token.value) or "(no text)",
+        documentation=documentation,
+        retry_after=wait_asked_for(headers),
+    )
+    place = where(settings, call)
+    may_be_done = status >= 500 or status == 408
+    if call.repeat is Repeat.ONCE and may_be_done and status not in call.not_taken:
+        cause = f"Tinybird answered HTTP {status}: {answer.text}"
+        return errors.OutcomeUnknownError(call.what, place, cause, call.find_out)
+    kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
+    return kind(call.what, place, answer, _way_out(settings, call, status, headers))
+
+
+def read(settings: Settings, call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
+    """Turn an answer into the call's result.
+
+    :raises TinybirdError: the answer is no success, or cannot be read.
+    """
+    if not 200 <= status < 300:
+        raise from_status(settings, call, status, headers, content)
+    return call.read(Reply(status, headers, content, call.what))
+
+
+def wait_asked_for(headers: Mapping[str, str]) -> float | None:
+    """Read how long an answer asks to wait: ``Retry-After`` in seconds or as a date, else ``X-RateLimit-Reset`` in
+    seconds from now.
+
+    :return: seconds, ``None`` where the answer does not say.
+    """
+    after = headers.get("retry-after", "").strip()
+    if after:
+        try:
+            return max(0.0, float(after))
+        except ValueError:
+            pass
+        try:
+            moment = parsedate_to_datetime(after)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    try:
+        return max(0.0, float(headers["x-ratelimit-reset"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _words(content: bytes) -> tuple[str, str | None]:
+    """Take Tinybird's own words out of an error's body, which may also come from a proxy."""
+    text = content.decode("utf-8", errors="replace").strip()
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return " ".join(text.split())[:500], None
+    if not isinstance(body, dict):
+        return text[:500], None
+    error = body.get("error", body.get("message", text))
+    if isinstance(error, dict):
+        error = error.get("message", json.dumps(error))
+    words = [str(error)]
+    more = body.get("errors")
+    if isinstance(more, list):
+        words += [str(item) for item in more if str(item) not in words]
+    documentation = body.get("documentation")
+    return "; ".join(words), documentation if isinstance(documentation, str) else None
+
+
+def _way_out(settings: Settings, call: Call[T], status: int, headers: Mapping[str, str]) -> str:
+    if status in (401, 403, 404):
+        hint = region_hint(settings)
+        if hint:
+            return f"The likely reason: {hint}."
+    if status in (401, 403):
+        need = f"the scope {call.scope} (or ADMIN)" if call.scope else "the scope for this"
+        return f"The token of the connection needs {need} in the workspace that owns it; a job limit of the plan also answers with 403."
+    if status == 404:
+        return f"Check the name, and that {settings.base_url} is the region of the token's workspace."
+    if 300 <= status < 400:
+        return f"The host redirects to {redact(headers.get('location', 'nowhere'))}: put the final address into the connection's Host."
+    return _WAYS_OUT.get(status, "")

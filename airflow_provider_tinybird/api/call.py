@@ -1,0 +1,117 @@
+"""One description of a request, which the sync and the async client both send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from airflow_provider_tinybird.api.body import Body
+from airflow_provider_tinybird.api.encoding import Pairs
+from airflow_provider_tinybird.api.errors import UnreadableAnswerError
+
+T = TypeVar("T")
+JsonObject = Mapping[str, Any]
+
+
+class Repeat(Enum):
+    """What may be done when the answer to a call is lost. Tinybird has no idempotency keys."""
+
+    READ = "read"
+    """Changes nothing: send it again."""
+    IDEMPOTENT = "idempotent"
+    """Done twice it leaves what it leaves when done once: send it again."""
+    ONCE = "once"
+    """Done twice it doubles data: never send again what may have been done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A successful answer.
+
+    :param status: HTTP status code, 2xx.
+    :param headers: headers, names in lower case.
+    :param content: the body, decompressed.
+    :param what: what was being done, for messages.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    what: str
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        """Read the body as JSON.
+
+        :raises UnreadableAnswerError: it is none.
+        """
+        try:
+            return json.loads(self.content)
+        except ValueError as e:
+            raise UnreadableAnswerError(
+                f"Tinybird answered HTTP {self.status} to '{self.what}', but the answer is not JSON ({self.text[:200]!r}): is "
+                "something else answering at this host?"
+            ) from e
+
+    def json_object(self) -> JsonObject:
+        """Read the body as a JSON object.
+
+        :raises UnreadableAnswerError: it is none.
+        """
+        value = self.json()
+        if not isinstance(value, dict):
+            raise UnreadableAnswerError(
+                f"Tinybird answered HTTP {self.status} to '{self.what}' with {type(value).__name__} instead of an object."
+            )
+        return value
+
+
+# What a 2xx can carry that is no JSON: truncate, 204 and 205 answer with nothing or with plain text.
+def lenient_json(reply: Reply) -> Any:
+    """Read a body that may be empty or no JSON: ``None`` or the text then."""
+    if not reply.content.strip():
+        return None
+    try:
+        return json.loads(reply.content)
+    except ValueError:
+        return reply.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request to Tinybird.
+
+    :param what: what it does, to complete "Could not ...": ``truncate data source 'flights'``.
+    :param method: HTTP method.
+    :param path: path below the base URL, percent-encoded.
+    :param read: turns a successful answer into the result.
+    :param repeat: what may be done when the answer is lost.
+    :param params: query string.
+    :param body: request body.
+    :param scope: least token scope that it needs, for the message when access is denied.
+    :param min_timeout: seconds that an answer may well take; the connection's timeout counts where it is longer.
+    :param not_taken: statuses that prove that nothing was done, so that any call may be sent again.
+    :param repeat_timeouts: whether to send a read again when its time ran out; not for queries, which would double the
+        load.
+    :param find_out: how a person finds out whether it was done, when the answer is lost.
+    """
+
+    what: str
+    method: str
+    path: str
+    read: Callable[[Reply], T]
+    repeat: Repeat
+    params: Pairs = ()
+    body: Body | None = None
+    scope: str = ""
+    min_timeout: float = 0.0
+    not_taken: frozenset[int] = frozenset({429})
+    repeat_timeouts: bool = True
+    find_out: str = ""

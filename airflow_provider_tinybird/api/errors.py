@@ -1,0 +1,201 @@
+"""What can go wrong with a call to Tinybird: one class for each kind of failure.
+
+Every message names the thing, what Tinybird said of it, and the way out. None holds a token: texts from outside pass
+through
+:mod:`airflow_provider_tinybird.api.redact` before they get here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird.api.job import Job
+
+
+class TinybirdError(Exception):
+    """Base of all errors of this package.
+
+    ``retry_can_help`` says whether the very same call may succeed later without anyone changing anything. Airflow's own
+    retries are left on where it is true and switched off where it is false.
+    """
+
+    retry_can_help: ClassVar[bool] = True
+
+
+class InvalidInputError(TinybirdError, ValueError):
+    """An argument that cannot be sent: found before anything left this machine."""
+
+    retry_can_help = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Tinybird answered when it refused.
+
+    :param status: HTTP status code.
+    :param text: Tinybird's own words, redacted and cut.
+    :param documentation: link that came with the error, if any.
+    :param retry_after: seconds to wait that the answer asks for, from ``Retry-After`` or ``X-RateLimit-Reset``.
+    """
+
+    status: int
+    text: str
+    documentation: str | None = None
+    retry_after: float | None = None
+
+
+class ApiError(TinybirdError):
+    """Tinybird answered with an error status.
+
+    :param what: what was being done, such as ``truncate data source 'flights'``.
+    :param where: method, host and path, without the query string.
+    :param answer: what Tinybird answered.
+    :param way_out: what the reader can do, a full sentence.
+    """
+
+    retry_can_help = False
+
+    def __init__(self, what: str, where: str, answer: Answer, way_out: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.answer = answer
+        parts = [f"Could not {what}: Tinybird answered HTTP {answer.status}: {_sentence(answer.text)}"]
+        if way_out:
+            parts.append(way_out)
+        if answer.documentation:
+            parts.append(f"See {answer.documentation}.")
+        super().__init__(" ".join(parts) + f" [{where}]")
+
+    @property
+    def status(self) -> int:
+        """HTTP status code of the answer."""
+        return self.answer.status
+
+
+class BadRequestError(ApiError):
+    """The request itself is wrong (400 and other 4xx): bad SQL, bad parameter, wrong kind of pipe."""
+
+
+class AccessDeniedError(ApiError):
+    """The token may not do this (401, 403): wrong token, missing scope, another workspace's resource, or a job
+    limit.
+    """
+
+
+class NotFoundError(ApiError):
+    """No such data source, pipe or job (404), or the host is not the region of the workspace."""
+
+
+class ConflictError(ApiError):
+    """The state of the target stands in the way (409)."""
+
+
+class PayloadTooLargeError(ApiError):
+    """The body is larger than the plan allows (413)."""
+
+
+class PartiallyIngestedError(ApiError):
+    """Events were partly written: a materialized view failed (422). Sending them again would double what is in."""
+
+
+class QueryTimeoutError(ApiError):
+    """The query ran longer than Tinybird allows (408)."""
+
+
+class RateLimitedError(ApiError):
+    """Too many requests (429), still after all the waiting that the retry policy allows."""
+
+    retry_can_help = True
+
+
+class ServerError(ApiError):
+    """Tinybird or something in front of it failed (5xx)."""
+
+    retry_can_help = True
+
+
+class ConnectionFailedError(TinybirdError):
+    """The connection to Tinybird could not be used, or broke.
+
+    :param sent: whether the request, or part of it, may have reached Tinybird.
+    :param timed_out: whether the time for an answer ran out.
+    """
+
+    def __init__(self, message: str, *, sent: bool, timed_out: bool = False) -> None:
+        self.sent = sent
+        self.timed_out = timed_out
+        super().__init__(message)
+
+
+class OutcomeUnknownError(TinybirdError):
+    """The answer to a call that must not be repeated was lost: Tinybird may or may not have done it.
+
+    :param what: what was being done.
+    :param where: method, host and path.
+    :param cause: how the answer was lost.
+    :param find_out: how to find out whether it was done.
+    """
+
+    retry_can_help = False
+
+    def __init__(self, what: str, where: str, cause: str, find_out: str) -> None:
+        self.what = what
+        self.where = where
+        super().__init__(
+            f"It is not known whether Tinybird did this: {what}. {_sentence(cause)} It was not sent again, because that could "
+            f"double the data. {find_out} [{where}]"
+        )
+
+
+class UnreadableAnswerError(TinybirdError):
+    """Tinybird answered with success, but the answer is not what the API promises."""
+
+    retry_can_help = False
+
+
+class ImportRejectedError(TinybirdError):
+    """A body upload was answered with HTTP 200 and an error inside; part of its rows may be in.
+
+    Sending the file again would double the good rows, so this is never repeated.
+    """
+
+    retry_can_help = False
+
+
+class JobError(TinybirdError):
+    """A job did not end well.
+
+    :param job: the job as last seen.
+    :param message: what happened and what to do.
+    """
+
+    def __init__(self, message: str, job: Job) -> None:
+        self.job = job
+        super().__init__(message)
+
+
+class JobFailedError(JobError):
+    """The job ended in ``error``."""
+
+    retry_can_help = True
+
+
+class JobCancelledError(JobError):
+    """The job was cancelled by somebody or something else."""
+
+
+class JobTimeoutError(JobError):
+    """The job was not over by the deadline; it has been cancelled if Tinybird allowed that."""
+
+
+class JobLostError(TinybirdError):
+    """Tinybird no longer knows the job (it keeps jobs for 48 hours), or polling it failed for too long."""
+
+    retry_can_help = False
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,209 @@
+"""A job: Tinybird's answer to almost everything that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_tinybird.api.call import JsonObject, Reply
+from airflow_provider_tinybird.api.errors import UnreadableAnswerError
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. Only ``done`` is success; ``cancelling`` still goes on."""
+
+    WAITING = "waiting"
+    WORKING = "working"
+    DONE = "done"
+    ERROR = "error"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """A status that this version does not know: not over, so it is polled on until the deadline."""
+
+    @classmethod
+    def parse(cls, text: object) -> JobStatus:
+        """Read a status; what is not known becomes ``UNKNOWN``."""
+        try:
+            return cls(str(text))
+        except ValueError:
+            return cls.UNKNOWN
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job is over."""
+        return self in (JobStatus.DONE, JobStatus.ERROR, JobStatus.CANCELLED)
+
+    @property
+    def is_successful(self) -> bool:
+        """Whether the job is over and good."""
+        return self is JobStatus.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCounts:
+    """What the blocks of an import say of its rows. The job's ``statistics`` describe the whole table instead.
+
+    :param lines: lines that were read.
+    :param quarantined: rows that went to the quarantine data source.
+    :param bytes: bytes that were read.
+    """
+
+    lines: int
+    quarantined: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as Tinybird last described it.
+
+    :param id: job id, a UUID.
+    :param kind: ``import``, ``copy``, ``delete_data``, ``populateview``, ...; some kinds are undocumented, so never
+        branch on it.
+    :param status: where it stands.
+    :param status_text: the status in Tinybird's own word.
+    :param error: what went wrong, in Tinybird's words; empty when nothing did.
+    :param datasource: name of the data source it writes to, or its id where only that is known.
+    :param rows_affected: rows that a delete removed.
+    :param quarantine_rows: rows that an import put into quarantine.
+    :param invalid_lines: lines that an import could not read at all.
+    :param blocks: counts of an import's blocks, where they were asked for.
+    :param raw: the job as JSON, without its blocks.
+    """
+
+    id: str
+    kind: str = ""
+    status: JobStatus
+    status_text: str = ""
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    updated_at: datetime | None = None
+    is_cancellable: bool | None = None
+    error: str = ""
+    datasource: str = ""
+    pipe: str = ""
+    mode: str = ""
+    rows_affected: int | None = None
+    quarantine_rows: int | None = None
+    invalid_lines: int | None = None
+    blocks: BlockCounts | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.kind} job {self.id}" if self.kind else f"job {self.id}"
+
+
+def parse_job(body: JsonObject) -> Job:
+    """Read a job as ``GET /v0/jobs/{id}`` describes it.
+
+    :raises UnreadableAnswerError: it has no id.
+    """
+    job_id = _first(body, "job_id", "id", "import_id")
+    if not job_id:
+        raise UnreadableAnswerError(
+            f"Tinybird described a job without an id; it has the keys {', '.join(sorted(body)) or 'none'}."
+        )
+    return Job(
+        id=job_id,
+        kind=str(body.get("kind") or ""),
+        status=JobStatus.parse(body.get("status")),
+        status_text=str(body.get("status") or ""),
+        created_at=parse_time(body.get("created_at")),
+        started_at=parse_time(body.get("started_at")),
+        updated_at=parse_time(body.get("updated_at")),
+        is_cancellable=body.get("is_cancellable"),
+        error=_error_text(body),
+        datasource=_target(body.get("datasource")),
+        pipe=str(body.get("pipe_name") or body.get("pipe_id") or ""),
+        mode=str(body.get("mode") or ""),
+        rows_affected=body.get("rows_affected"),
+        quarantine_rows=body.get("quarantine_rows"),
+        invalid_lines=body.get("invalid_lines"),
+        blocks=_block_counts(body.get("blocks")),
+        raw={key: value for key, value in body.items() if key not in ("blocks", "block_log")},
+    )
+
+
+def submitted_job(reply: Reply) -> Job:
+    """Read the job out of the answer to a call that started one.
+
+    Copy, sink and populate answer with a *node* whose ``id`` is not the job's: there the job is nested. Imports and
+    deletes carry the job's id at the top as well, and may have no nested job at all (v1).
+
+    :raises UnreadableAnswerError: there is no job in it, although Tinybird answered with success.
+    """
+    envelope = reply.json_object()
+    nested = envelope.get("job")
+    if isinstance(nested, dict) and _first(nested, "job_id", "id", "import_id"):
+        body = {**nested}
+    else:
+        job_id = _first(envelope, "job_id", "import_id", "delete_id", "id")
+        if not job_id or "node_type" in envelope:
+            raise UnreadableAnswerError(
+                f"Tinybird accepted '{reply.what}' but its answer names no job (keys: {', '.join(sorted(envelope))}). It may be "
+                "running: look at the jobs list before running it again."
+            )
+        body = {key: value for key, value in envelope.items() if key != "job"} | {"job_id": job_id}
+    body.setdefault("status", envelope.get("status") or JobStatus.WAITING.value)
+    for key in ("datasource", "import_id", "delete_id", "job_url"):
+        if key not in body and key in envelope and "node_type" not in envelope:
+            body[key] = envelope[key]
+    return parse_job(body)
+
+
+def parse_time(text: object) -> datetime | None:
+    """Read a time as Tinybird writes it: ``YYYY-MM-DD HH:MM:SS[.ffffff]`` without a zone, which is taken as UTC."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _first(body: Mapping[str, Any], *keys: str) -> str:
+    return next((str(body[key]) for key in keys if body.get(key)), "")
+
+
+# ``error`` of a job may be text, an object, or just true or false with the words in ``errors``.
+def _error_text(body: JsonObject) -> str:
+    words = []
+    error = body.get("error")
+    if isinstance(error, dict):
+        error = error.get("message") or str(error)
+    if isinstance(error, str) and error:
+        words.append(error)
+    errors = body.get("errors")
+    if isinstance(errors, list):
+        words += [str(item) for item in errors if item and str(item) not in words]
+    if not words and error is True:
+        words.append("Tinybird says only that it failed")
+    return "; ".join(words)
+
+
+def _target(datasource: object) -> str:
+    if isinstance(datasource, dict):
+        return str(datasource.get("name") or datasource.get("id") or "")
+    return str(datasource or "")
+
+
+def _block_counts(blocks: object) -> BlockCounts | None:
+    if not isinstance(blocks, list):
+        return None
+    results = list(_process_returns(blocks))
+    return BlockCounts(
+        lines=sum(int(result.get("lines") or 0) for result in results),
+        quarantined=sum(int(result.get("quarantine") or 0) for result in results),
+        bytes=sum(int(result.get("bytes") or 0) for result in results),
+    )
+
+
+def _process_returns(blocks: list[Any]) -> Iterator[JsonObject]:
+    for block in blocks:
+        if isinstance(block, dict):
+            yield from (item for item in block.get("process_return") or () if isinstance(item, dict))

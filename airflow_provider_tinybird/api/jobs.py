@@ -1,0 +1,114 @@
+"""Jobs API: what is running, what became of it, stop it, do it again. Tinybird remembers 100 jobs for 48 hours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.encoding import pairs, resource_name
+from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job, submitted_job
+
+READ_JOBS = "DATASOURCES:CREATE"
+
+
+def list_jobs(
+    *,
+    kind: str | None = None,
+    status: JobStatus | str | None = None,
+    pipe_id: str | None = None,
+    pipe_name: str | None = None,
+    created_after: datetime | str | None = None,
+    created_before: datetime | str | None = None,
+) -> Call[tuple[Job, ...]]:
+    """List the jobs of the workspace: at most 100, of the last 48 hours. ``GET /v0/jobs``.
+
+    :param kind: ``import``, ``copy``, ``delete_data``, ``populateview``, ``query``, ...
+    :param status: one status.
+    :param pipe_id: id of the pipe that a copy ran.
+    :param pipe_name: its name.
+    :param created_after: earliest creation.
+    :param created_before: latest creation.
+    :return: the jobs, in Tinybird's order. Scope: ``DATASOURCES:CREATE`` or ``ADMIN``.
+    """
+    return Call(
+        what="list the jobs",
+        method="GET",
+        path="/v0/jobs",
+        params=pairs(
+            {
+                "kind": kind,
+                "status": status.value if isinstance(status, JobStatus) else status,
+                "pipe_id": pipe_id,
+                "pipe_name": pipe_name,
+                "created_after": created_after,
+                "created_before": created_before,
+            }
+        ),
+        read=_jobs,
+        repeat=Repeat.READ,
+        scope=READ_JOBS,
+    )
+
+
+def get_job(job_id: str, *, blocks: bool = False) -> Call[Job]:
+    """Get one job. ``GET /v0/jobs/{id}``.
+
+    The address is built from the host of the connection: the ``job_url`` of an answer names a host inside the container
+    on Tinybird Local.
+
+    :param job_id: the job's id.
+    :param blocks: also count the rows of an import's blocks.
+    :return: the job. Scope: ``DATASOURCES:CREATE`` or ``ADMIN``; an append token may read the imports that it started.
+    """
+    return Call(
+        what=f"get job {job_id}",
+        method="GET",
+        path=f"/v0/jobs/{resource_name('job', job_id)}",
+        params=(("debug", "blocks,block_log"),) if blocks else (),
+        read=_job,
+        repeat=Repeat.READ,
+        scope=READ_JOBS,
+    )
+
+
+def cancel_job(job_id: str) -> Call[Job]:
+    """Ask Tinybird to cancel a job. ``POST /v0/jobs/{id}/cancel``.
+
+    What was already written stays. A job that cannot be cancelled any more answers with 400.
+
+    :param job_id: the job's id.
+    :return: the job, ``cancelling`` or ``cancelled``. Scope: ``DATASOURCES:CREATE`` or ``ADMIN``.
+    """
+    return Call(
+        what=f"cancel job {job_id}",
+        method="POST",
+        path=f"/v0/jobs/{resource_name('job', job_id)}/cancel",
+        read=_job,
+        repeat=Repeat.IDEMPOTENT,
+        scope=READ_JOBS,
+    )
+
+
+def retry_job(job_id: str) -> Call[Job]:
+    """Run a failed or cancelled import again, as a new job. ``POST /v0/jobs/{id}/retry``.
+
+    :param job_id: the old job's id.
+    :return: the new job. Scope: ``DATASOURCES:CREATE`` or ``ADMIN``.
+    """
+    return Call(
+        what=f"retry job {job_id}",
+        method="POST",
+        path=f"/v0/jobs/{resource_name('job', job_id)}/retry",
+        read=submitted_job,
+        repeat=Repeat.ONCE,
+        scope=READ_JOBS,
+        find_out="Look at the newest jobs (GET /v0/jobs).",
+    )
+
+
+def _job(reply: Reply) -> Job:
+    return parse_job(reply.json_object())
+
+
+def _jobs(reply: Reply) -> tuple[Job, ...]:
+    return tuple(parse_job(item) for item in reply.json_object().get("jobs") or ())

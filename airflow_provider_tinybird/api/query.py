@@ -1,0 +1,99 @@
+"""Query API: one SELECT over data sources and endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from airflow_provider_tinybird.api.body import form
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
+from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
+from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
+from airflow_provider_tinybird.api.sqltext import with_format
+
+T = TypeVar("T")
+
+# Queries stop after 10 s by default, 30 s and more on larger plans; the answer's way comes on top.
+QUERY_TIMEOUT = 120.0
+
+
+def sql(q: str, *, pipeline: str | None = None, parameters: Mapping[str, object] | None = None) -> Call[QueryResult]:
+    """Run a SELECT and get its rows. ``POST /v0/sql`` with ``FORMAT JSON``.
+
+    :param q: the SQL; a FORMAT clause other than JSON is an error here: use :func:`sql_as`.
+    :param pipeline: name of a pipe that the SQL can read as ``_``.
+    :param parameters: values for the SQL's template, where it starts with ``%``.
+    :return: rows, columns and statistics. Scope: read on each data source and pipe it reads.
+    """
+    formatted = with_format(_text(q), "JSON")
+    if formatted.format.upper() != "JSON":
+        raise InvalidInputError(
+            f"The SQL asks for FORMAT {formatted.format}, rows need FORMAT JSON: leave the clause out."
+        )
+    return _sql(formatted.text, pipeline, parameters, read_query_result)
+
+
+def sql_as(
+    q: str,
+    format: str,
+    *,
+    pipeline: str | None = None,
+    parameters: Mapping[str, object] | None = None,
+) -> Call[RawResult]:
+    """Run a SELECT and get its answer in any format, as bytes. ``POST /v0/sql``.
+
+    :param format: ``CSV``, ``CSVWithNames``, ``TSV``, ``TSVWithNames``, ``JSONEachRow``, ``Parquet``,
+        ``PrettyCompact``, ``Prometheus``, ``JSON``, ...; a FORMAT clause in the SQL wins.
+    :return: the bytes and the format that they are in. Scope: read on each data source and pipe it reads.
+    """
+    formatted = with_format(_text(q), format)
+    return _sql(formatted.text, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
+
+
+def format_of(q: str, default: str) -> str:
+    """Tell the format that a query's answer will have."""
+    return with_format(_text(q), default).format
+
+
+def read_query_result(reply: Reply) -> QueryResult:
+    """Read an answer in FORMAT JSON.
+
+    :raises UnreadableAnswerError: it has no rows, which happens when a query breaks after its answer began.
+    """
+    body = reply.json_object()
+    data = body.get("data")
+    if not isinstance(data, list):
+        raise UnreadableAnswerError(f"Could not {reply.what}: the answer has no rows but {str(dict(body))[:500]}")
+    return QueryResult(
+        data=tuple(data),
+        meta=tuple(ColumnMeta(str(item.get("name")), str(item.get("type"))) for item in body.get("meta") or ()),
+        rows=int(body.get("rows", len(data))),
+        rows_before_limit_at_least=body.get("rows_before_limit_at_least"),
+        statistics=body.get("statistics") or {},
+    )
+
+
+# Always by POST: a GET would put the SQL into access logs and meets a limit of about 8 kB on the request line.
+def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, read: Callable[[Reply], T]) -> Call[T]:
+    fields: Pairs = (("q", q),)
+    if pipeline is not None:
+        resource_name("pipe", pipeline)
+        fields += (("pipeline", pipeline),)
+    return Call(
+        what="run the SQL query",
+        method="POST",
+        path="/v0/sql",
+        body=form(fields + pairs(parameters or {})),
+        read=read,
+        repeat=Repeat.READ,
+        scope="DATASOURCES:READ or PIPES:READ on what the query reads",
+        min_timeout=QUERY_TIMEOUT,
+        repeat_timeouts=False,
+    )
+
+
+def _text(q: str) -> str:
+    if not isinstance(q, str) or not q.strip():
+        raise InvalidInputError(f"The SQL is blank ({q!r}).")
+    return q

@@ -1,0 +1,27 @@
+"""Keep secrets out of messages: tokens and the query strings of URLs, which may be presigned."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 2000
+"""Characters of a text from outside that are kept in a message."""
+
+_URL_QUERY = re.compile(r"(\bhttps?://[^\s?\"'<>]+)\?[^\s\"'<>]*", re.IGNORECASE)
+_TOKEN = re.compile(r"\b(?:p\.eyJ[\w\-+/=]*(?:\.[\w\-+/=]*)?|eyJ[\w\-]+\.[\w\-]+\.[\w\-]*)")
+_URL_PASSWORD = re.compile(r"(\bhttps?://)[^\s/@\"'<>]+@", re.IGNORECASE)
+
+
+def redact(text: str, *, secret: str = "") -> str:
+    """Cut secrets and excess length out of a text that is about to be shown.
+
+    :param text: text from outside: an error of Tinybird's, an exception of the HTTP library.
+    :param secret: the token in use; also anything that merely looks like a Tinybird token or JWT is cut.
+    :return: the text, with ``***`` in place of tokens, user names and passwords of URLs, and query strings of URLs.
+    """
+    if secret:
+        text = text.replace(secret, "***")
+    text = _TOKEN.sub("***", text)
+    text = _URL_PASSWORD.sub(r"\1***@", text)
+    text = _URL_QUERY.sub(r"\1?***", text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST} characters more)"

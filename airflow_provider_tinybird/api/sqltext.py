@@ -1,0 +1,48 @@
+"""Just enough understanding of SQL text to put a FORMAT clause where it works."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Strings, quoted names and comments, so that their contents are not taken for SQL.
+_OPAQUE = re.compile(
+    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|--[^\n]*|/\*.*?\*/|\#[ !][^\n]*""",
+    re.DOTALL,
+)
+_FORMAT = re.compile(r"\bformat\s+(\w+)\s*(\bsettings\b.*)?$", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class FormattedSql:
+    """SQL that ends in a FORMAT clause.
+
+    :param text: the SQL.
+    :param format: its format, as written.
+    """
+
+    text: str
+    format: str
+
+
+def with_format(sql: str, default: str) -> FormattedSql:
+    """Give SQL an explicit FORMAT clause, since what Tinybird answers without one is not documented.
+
+    A clause that is there stays. The semicolon at the end goes. The clause is put on a line of its own, as the last
+    line may end in a comment.
+
+    :param sql: one SELECT.
+    :param default: format for SQL that has none.
+    """
+    blanked = _OPAQUE.sub(_blank, sql)
+    end = len(blanked.rstrip("; \t\r\n"))
+    found = _FORMAT.search(blanked[:end])
+    if found:
+        return FormattedSql(sql[:end], found.group(1))
+    return FormattedSql(f"{sql[:end]}\nFORMAT {default}", default)
+
+
+def _blank(match: re.Match[str]) -> str:
+    text = match.group()
+    # A comment counts as white space, a literal as something that is there.
+    return (" " if text.startswith(("--", "/*", "#")) else "x") * len(text)
