@@ -1,0 +1,472 @@
+"""Tinybird project files: ``.datasource`` and ``.pipe``, read into frozen dataclasses.
+
+A file is a list of instructions, one a line: a key and a value. A value that is ``>`` opens a block, which holds every following
+line that is indented deeper than its key. Lines that start with ``#`` are comments, except in a block, which is kept as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import re
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from airflow_provider_tinybird.sandbox.datafile_schema import Column, SchemaError, columns_of
+
+__all__ = [
+    "Column",
+    "DatafileError",
+    "DatasourceFile",
+    "NodeFile",
+    "NodeKind",
+    "PipeFile",
+    "Project",
+    "TokenGrant",
+    "load_project",
+    "name_problem",
+    "parse_datasource",
+    "parse_pipe",
+    "parse_schema",
+]
+
+# Tinybird refuses these as names of data sources, pipes and nodes, whatever their case.
+_RESERVED_NAMES = frozenset(
+    """
+    array boolean date date32 datetime datetime32 datetime64 decimal decimal128 decimal256 decimal32 decimal64 enum enum16 enum8
+    fixedstring float32 float64 ipv4 ipv6 int128 int16 int256 int32 int64 int8 multipolygon point polygon ring string table uint128
+    uint16 uint256 uint32 uint64 uint8 uuid _temporary_and_external_tables add after all and anti any as asc asof between by case
+    collate column columns cross cube custom_error day_diff default defined desc distinct else end enumerate_with_last error exists
+    from full functions generaterandom global group having if ilike in inner insert interval into join left like limit limits max min
+    not null numbers_mt on one or order outer prewhere public right sample select semi split_to_array sql_and sql_unescape system then
+    tinybird to union using where with zeros_mt
+    """.split()
+)
+
+_ENGINE_KEYS = frozenset(
+    """
+    engine engine_partition_key engine_sorting_key engine_primary_key engine_sampling_key engine_ttl engine_ver engine_sign
+    engine_version engine_is_deleted engine_settings engine_columns engine_join_strictness engine_join_type engine_key_columns
+    """.split()
+)
+# Harmless here: how a resource is labelled, moved between versions or indexed changes no row of it.
+_IGNORED_KEYS = frozenset({"tags", "version", "indexes", "backfill", "deployment_method"})
+_DATASOURCE_KEYS = _ENGINE_KEYS | _IGNORED_KEYS | {"schema", "description", "token", "shared_with", "forward_query"}
+_CONNECTOR_PREFIXES = ("kafka_", "import_")
+_PIPE_KEYS = (
+    _ENGINE_KEYS
+    | _IGNORED_KEYS
+    | frozenset(
+        "description token node sql type datasource target_datasource copy_mode copy_schedule on_demand_compute".split()
+    )
+)
+_SINK_PREFIXES = ("export_",)
+_ENGINES_THAT_NEED = {
+    "CollapsingMergeTree": ("sign",),
+    "VersionedCollapsingMergeTree": ("sign", "version"),
+}
+COPY_MODES = ("append", "replace")
+
+_INSTRUCTION = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?:\s+(?P<value>.*)|(?P<block>\s*>))?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class DatafileError(ValueError):
+    """A project file that cannot be used.
+
+    :param path: the file.
+    :param line: where in it, from 1.
+    :param reason: what is wrong, and what would be right.
+    """
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        super().__init__(f"{path}:{line}: {reason}")
+        self.path = path
+        self.line = line
+        self.reason = reason
+
+
+class NodeKind(enum.Enum):
+    """What a node is published as; ``STANDARD`` is only read by other nodes."""
+
+    STANDARD = "standard"
+    ENDPOINT = "endpoint"
+    COPY = "copy"
+    SINK = "sink"
+    MATERIALIZED = "materialized"
+
+
+@dataclass(frozen=True)
+class TokenGrant:
+    """``TOKEN name READ``: a token by name, and what the file lets it do with the resource (upper case)."""
+
+    name: str
+    permission: str
+
+
+@dataclass(frozen=True)
+class DatasourceFile:
+    """A ``.datasource`` file.
+
+    :param engine_options: the ``ENGINE_...`` keys, without that prefix and in lower case: ``sorting_key``, ``ttl``, ...
+    :param forward_query: the SELECT list that turns the deployed schema into this one.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    engine: str
+    engine_options: Mapping[str, str]
+    forward_query: str | None
+    tokens: tuple[TokenGrant, ...]
+    shared_with: tuple[str, ...]
+    source: Path
+
+
+@dataclass(frozen=True)
+class NodeFile:
+    """One node of a pipe.
+
+    :param settings: every other key of the node, in lower case: ``target_datasource``, ``copy_mode``, ``export_format``, ...
+    """
+
+    name: str
+    sql: str
+    kind: NodeKind
+    description: str = ""
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class PipeFile:
+    """A ``.pipe`` file: its nodes, in their order."""
+
+    name: str
+    description: str
+    nodes: tuple[NodeFile, ...]
+    tokens: tuple[TokenGrant, ...]
+    source: Path
+
+
+@dataclass(frozen=True)
+class Project:
+    """Every data source and pipe below a directory, ordered by path."""
+
+    datasources: tuple[DatasourceFile, ...]
+    pipes: tuple[PipeFile, ...]
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    key: str
+    value: str
+    line: int
+    value_line: int
+
+
+def load_project(directory: Path) -> Project:
+    """Read every ``.datasource`` and ``.pipe`` file below a directory.
+
+    :param directory: the root of the project; an empty one gives an empty project.
+    :raises DatafileError: for the first file that cannot be used, and for two resources of one name.
+    """
+    if not directory.is_dir():
+        raise DatafileError(directory, 1, "no such directory: give the root of a Tinybird project")
+    datasources = tuple(parse_datasource(_read(path), path) for path in sorted(directory.rglob("*.datasource")))
+    pipes = tuple(parse_pipe(_read(path), path) for path in sorted(directory.rglob("*.pipe")))
+    _check_unique(datasources, pipes)
+    return Project(datasources, pipes)
+
+
+def parse_datasource(text: str, path: Path) -> DatasourceFile:
+    """Read the text of a ``.datasource`` file.
+
+    :param text: the text of the file.
+    :param path: where it came from; its stem names the data source.
+    :raises DatafileError: naming the line and what is wrong there.
+    """
+    _check_name("data source", path.stem, path, 1)
+    instructions = list(_instructions(text, path, _DATASOURCE_KEYS, _CONNECTOR_PREFIXES))
+    single = _once(instructions, path, repeatable={"token"})
+    engine = single["engine"].value if "engine" in single and single["engine"].value else "MergeTree"
+    options = {
+        key.removeprefix("engine_"): one.value for key, one in single.items() if key.startswith("engine_") and one.value
+    }
+    for option in _ENGINES_THAT_NEED.get(engine, ()):
+        if option not in options:
+            raise DatafileError(path, single["engine"].line, f"ENGINE {engine} needs ENGINE_{option.upper()}: add it")
+    return DatasourceFile(
+        name=path.stem,
+        description=single["description"].value if "description" in single else "",
+        columns=_schema_columns(single.get("schema"), path),
+        engine=engine,
+        engine_options=MappingProxyType(options),
+        forward_query=single["forward_query"].value or None if "forward_query" in single else None,
+        tokens=_tokens(instructions, path),
+        shared_with=tuple(re.split(r"[\s,]+", single["shared_with"].value.strip(" ,\n")))
+        if "shared_with" in single
+        else (),
+        source=path,
+    )
+
+
+def parse_pipe(text: str, path: Path) -> PipeFile:
+    """Read the text of a ``.pipe`` file.
+
+    :param text: the text of the file.
+    :param path: where it came from; its stem names the pipe.
+    :raises DatafileError: naming the line and what is wrong there.
+    """
+    _check_name("pipe", path.stem, path, 1)
+    instructions = list(_instructions(text, path, _PIPE_KEYS, _SINK_PREFIXES))
+    head, groups = _split_nodes(instructions)
+    if not groups:
+        raise DatafileError(path, 1, "the pipe has no NODE: add NODE <name> and SQL >")
+    _refuse_node_keys(head, path)
+    single = _once(head, path, repeatable={"token"})
+    nodes = tuple(_node(group, path) for group in groups)
+    _check_nodes(nodes, groups, path)
+    return PipeFile(
+        name=path.stem,
+        description=single["description"].value if "description" in single else "",
+        nodes=nodes,
+        tokens=_tokens(instructions, path),
+        source=path,
+    )
+
+
+def parse_schema(text: str) -> tuple[Column, ...]:
+    """Read a schema by itself, as the ``schema`` parameter of the data sources API carries it.
+
+    :param text: columns, separated by commas: name, type, and any of a JSONPath in backticks, DEFAULT and CODEC.
+    :raises DatafileError: with ``SCHEMA`` for a path, naming the column that cannot be read.
+    """
+    try:
+        return columns_of(text)
+    except SchemaError as error:
+        raise DatafileError(Path("SCHEMA"), error.line, error.reason) from None
+
+
+def name_problem(kind: str, name: str) -> str | None:
+    """Say why a data source, pipe or node cannot have this name.
+
+    :param kind: ``data source``, ``pipe`` or ``node``: what the sentence calls it.
+    :return: a sentence with the way out, or None for a good name.
+    """
+    if not _NAME.fullmatch(name):
+        return (
+            f"{kind} name {name!r} may only hold letters, digits and underscores, and not start with a digit: rename it"
+        )
+    if name.lower() in _RESERVED_NAMES:
+        return f"{kind} name {name!r} is a reserved word: rename it"
+    return None
+
+
+def _read(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DatafileError(path, line, "the file is not UTF-8 text: save it as UTF-8") from None
+
+
+def _instructions(text: str, path: Path, known: Collection[str], prefixes: tuple[str, ...]) -> Iterator[_Instruction]:
+    lines = text.splitlines()
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _INSTRUCTION.fullmatch(line.strip())
+        if match is None:
+            raise DatafileError(
+                path, at, f"expected a key and a value, found {_shown(line)}; indent the lines of a block"
+            )
+        key = match["key"].lower()
+        _check_key(key, line, known, prefixes, path, at)
+        if match["block"] or (match["value"] or "").strip() == ">":
+            key_line, (value, at) = at, _block(lines, at, _indent(line))
+            yield _Instruction(key, value.text, key_line, value.line)
+        else:
+            yield _Instruction(key, _unquoted((match["value"] or "").strip()), at, at)
+
+
+@dataclass(frozen=True)
+class _Block:
+    text: str
+    line: int
+
+
+def _block(lines: list[str], start: int, key_indent: int) -> tuple[_Block, int]:
+    """Take the lines of a block; ``start`` is the index of the first, the result the index after the last."""
+    taken: list[str] = []
+    at = start
+    while at < len(lines):
+        line = lines[at]
+        if line.strip() and _indent(line) <= key_indent:
+            if not line.lstrip().startswith("#"):
+                break
+            line = ""  # a comment at the margin is not of the block; the empty line keeps the numbers of the rest right
+        taken.append(line)
+        at += 1
+    blank = next((index for index, line in enumerate(taken) if line.strip()), 0)
+    return _Block(textwrap.dedent("\n".join(taken[blank:])).rstrip(), start + blank + 1), at
+
+
+def _check_key(key: str, line: str, known: Collection[str], prefixes: tuple[str, ...], path: Path, number: int) -> None:
+    if key == "include":
+        raise DatafileError(path, number, "INCLUDE is not supported: put the nodes of the included file here")
+    if key in known or key.startswith(prefixes):
+        return
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {close[0].upper()}?" if close else "; if it belongs to the block above, indent it"
+    raise DatafileError(path, number, f"unknown key {_shown(line.split()[0])}{hint}")
+
+
+def _once(instructions: Iterable[_Instruction], path: Path, repeatable: Collection[str]) -> dict[str, _Instruction]:
+    found: dict[str, _Instruction] = {}
+    for one in instructions:
+        if one.key in found and one.key not in repeatable:
+            raise DatafileError(
+                path, one.line, f"{one.key.upper()} is given twice, first in line {found[one.key].line}"
+            )
+        found[one.key] = one
+    return found
+
+
+def _schema_columns(schema: _Instruction | None, path: Path) -> tuple[Column, ...]:
+    if schema is None:
+        raise DatafileError(path, 1, "SCHEMA is missing: add SCHEMA > and the columns, indented, separated by commas")
+    try:
+        return columns_of(schema.value)
+    except SchemaError as error:
+        line = schema.value_line + error.line - 1 if schema.value.strip() else schema.line
+        raise DatafileError(path, line, error.reason) from None
+
+
+def _tokens(instructions: Iterable[_Instruction], path: Path) -> tuple[TokenGrant, ...]:
+    tokens = []
+    for one in instructions:
+        if one.key != "token":
+            continue
+        match = re.fullmatch(r"(?P<quote>[\"']?)(?P<name>.+?)(?P=quote)\s+(?P<permission>\w+)", one.value)
+        if match is None:
+            raise DatafileError(path, one.line, f"TOKEN needs a name and READ or APPEND, found {_shown(one.value)}")
+        tokens.append(TokenGrant(match["name"], match["permission"].upper()))
+    return tuple(tokens)
+
+
+def _split_nodes(instructions: list[_Instruction]) -> tuple[list[_Instruction], list[list[_Instruction]]]:
+    head: list[_Instruction] = []
+    groups: list[list[_Instruction]] = []
+    for one in instructions:
+        if one.key == "node":
+            groups.append([one])
+        else:
+            (groups[-1] if groups else head).append(one)
+    return head, groups
+
+
+def _refuse_node_keys(head: list[_Instruction], path: Path) -> None:
+    for one in head:
+        if one.key not in _IGNORED_KEYS | {"description", "token"}:
+            raise DatafileError(path, one.line, f"{one.key.upper()} belongs to a node: put it after a NODE line")
+
+
+def _node(group: list[_Instruction], path: Path) -> NodeFile:
+    start = group[0]
+    _check_name("node", start.value, path, start.line)
+    single = _once(group, path, repeatable={"token"})
+    sql = single.get("sql")
+    if sql is None or not sql.value.strip():
+        raise DatafileError(
+            path, (sql or start).line, f"node {start.value!r} has no SQL: add SQL > and the query, indented"
+        )
+    kind = _kind(single.get("type"), path)
+    own = {"node", "sql", "type", "description", "token"}
+    settings = {key: one.value for key, one in single.items() if key not in own}
+    if "copy_mode" in settings:
+        settings["copy_mode"] = _copy_mode(single["copy_mode"], path)
+    for needed, kind_that_needs in (("target_datasource", NodeKind.COPY), ("datasource", NodeKind.MATERIALIZED)):
+        if kind is kind_that_needs and not settings.get(needed):
+            reason = f"node {start.value!r} is of TYPE {kind.value} and needs {needed.upper()} <data source>"
+            raise DatafileError(path, single["type"].line, reason)
+    description = single["description"].value if "description" in single else ""
+    return NodeFile(start.value, sql.value, kind, description, MappingProxyType(settings))
+
+
+def _kind(one: _Instruction | None, path: Path) -> NodeKind:
+    if one is None:
+        return NodeKind.STANDARD
+    try:
+        return NodeKind(one.value.lower())
+    except ValueError:
+        kinds = ", ".join(kind.value for kind in NodeKind if kind is not NodeKind.STANDARD)
+        raise DatafileError(path, one.line, f"TYPE {_shown(one.value)} is unknown: use one of {kinds}") from None
+
+
+def _copy_mode(one: _Instruction, path: Path) -> str:
+    if one.value.lower() not in COPY_MODES:
+        raise DatafileError(path, one.line, f"COPY_MODE {_shown(one.value)} is unknown: use append or replace")
+    return one.value.lower()
+
+
+def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[_Instruction]], path: Path) -> None:
+    seen: dict[str, int] = {}
+    outputs: list[NodeFile] = []
+    for node, group in zip(nodes, groups, strict=True):
+        line = group[0].line
+        if node.name in seen:
+            raise DatafileError(
+                path, line, f"node {node.name!r} is defined twice, first in line {seen[node.name]}: rename one"
+            )
+        if node.name == path.stem:
+            raise DatafileError(path, line, f"node {node.name!r} has the name of its pipe: rename the node")
+        if node.kind in (NodeKind.ENDPOINT, NodeKind.COPY, NodeKind.SINK):
+            outputs.append(node)
+        if len(outputs) > 1:
+            names = " and ".join(f"{one.name!r} ({one.kind.value})" for one in outputs)
+            raise DatafileError(path, line, f"a pipe publishes one endpoint, copy or sink node, this one has {names}")
+        seen[node.name] = line
+
+
+def _check_unique(datasources: tuple[DatasourceFile, ...], pipes: tuple[PipeFile, ...]) -> None:
+    resources: dict[str, Path] = {}
+    for one in (*datasources, *pipes):
+        if one.name in resources:
+            raise DatafileError(
+                one.source, 1, f"{one.name!r} is also the name of {resources[one.name]}: rename one of them"
+            )
+        resources[one.name] = one.source
+    for pipe in pipes:
+        for node in pipe.nodes:
+            if node.name in resources:
+                reason = f"node {node.name!r} has the name of {resources[node.name]}: rename the node"
+                raise DatafileError(pipe.source, 1, reason)
+
+
+def _check_name(kind: str, name: str, path: Path, line: int) -> None:
+    problem = name_problem(kind, name)
+    if problem:
+        raise DatafileError(path, line, problem)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _unquoted(value: str) -> str:
+    quote = value[:1]
+    if len(value) >= 2 and quote in ("'", '"') and value.endswith(quote) and quote not in value[1:-1]:
+        return value[1:-1]
+    return value
+
+
+def _shown(text: str) -> str:
+    text = text.strip()
+    return repr(text if len(text) <= 60 else text[:57] + "...")
