@@ -9,9 +9,16 @@ from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_tinybird import __version__
 from airflow_provider_tinybird.api import regions
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.redact import redact
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds to wait for an answer, where neither the connection nor the call says otherwise."""
+DEFAULT_MAX_RETRIES = 5
+"""Times to send a call again after the first, where the connection does not say otherwise."""
 
 
-class SettingsError(ValueError):
+class SettingsError(InvalidInputError):
     """A setting is missing or makes no sense. The message names the field, the value (never a token) and the way out."""
 
 
@@ -61,22 +68,24 @@ class Settings:
     base_url: str
     token: Token
     workspace: str | None = None
-    timeout: float = 30.0
+    timeout: float = DEFAULT_TIMEOUT
     connect_timeout: float = 10.0
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
-    max_retries: int = 5
+    max_retries: int = DEFAULT_MAX_RETRIES
     user_agent: str = f"airflow-provider-tinybird/{__version__}"
 
 
-def normalise_base_url(text: str, *, allow_http: bool = False) -> str:
+def normalise_base_url(text: str, *, allow_http: bool = False, scheme: str = "", port: int | None = None) -> str:
     """Turn what people write for the API's address into its base URL.
 
     :param text: host or URL, with or without scheme, port and trailing slash. A path from ``/v0`` or ``/v1`` on is cut off, because
         it comes from copying the URL of one endpoint; any other path stays, for a gateway that serves Tinybird below one.
     :param allow_http: accept plain http for any host, not just for this machine (Tinybird Local in a container network).
-    :return: such as ``https://api.tinybird.co``: lower case, no trailing slash, no port where it is the scheme's own. A host without
-        scheme gets https, a loopback host http.
+    :param scheme: ``http`` or ``https`` for a text that has none itself.
+    :param port: port from elsewhere; it must not contradict one in the text.
+    :return: such as ``https://api.tinybird.co``: lower case, no trailing slash, no port where it is the scheme's own. A host for
+        which no scheme is given gets https, a loopback host http.
     :raises SettingsError: it is no such thing.
     """
     text = text.strip()
@@ -85,9 +94,12 @@ def normalise_base_url(text: str, *, allow_http: bool = False) -> str:
             "The API base URL (Host) holds what looks like a token: put the token into Password, and a URL such as "
             "'https://api.tinybird.co' into Host."
         )
-    parts, port = _split(text)
+    parts, own_port = _split(text)
+    if port is not None and own_port not in (None, port):
+        raise _refusal(text, f"it holds port {own_port}, but the connection's own Port is {port}; leave that empty")
+    port = own_port or port
     host = (parts.hostname or "").lower()
-    scheme = parts.scheme or ("http" if _is_loopback(host) else "https")
+    scheme = parts.scheme or scheme or ("http" if _is_loopback(host) else "https")
     if scheme == "http" and not allow_http and not _is_loopback(host):
         raise SettingsError(
             f"The API base URL (Host) {_shown(text)!r} is plain http, which would send the token unencrypted. Write "
@@ -123,8 +135,9 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         host, port = parts.hostname or "", parts.port
-    except ValueError as e:
-        raise _refusal(text, "it cannot be read as a URL") from e
+    except ValueError:
+        # Its text would repeat parts of the address that may be secret.
+        raise _refusal(text, "it cannot be read as a URL") from None
     if parts.scheme not in ("", "http", "https"):
         raise _refusal(text, f"the scheme {parts.scheme!r} is neither https nor http")
     if "@" in parts.netloc:
@@ -149,7 +162,7 @@ def _shown(text: str) -> str:
     """What of an address may be shown: not its query string, user or password, which can hold the token."""
     address = re.split(r"[?#]", text, maxsplit=1)[0]
     scheme, found, rest = address.partition("://") if "://" in address else ("", "", address)
-    return f"{scheme}{found}***@{rest.rpartition('@')[2]}" if "@" in rest else address
+    return redact(f"{scheme}{found}***@{rest.rpartition('@')[2]}" if "@" in rest else address)
 
 
 def _is_loopback(host: str) -> bool:
