@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.encoding import Pairs
 from airflow_provider_tinybird.api.errors import UnreadableAnswerError
+from airflow_provider_tinybird.api.redact import redact
 
 T = TypeVar("T")
 JsonObject = Mapping[str, Any]
@@ -56,7 +57,7 @@ class Reply:
             return json.loads(self.content)
         except ValueError as e:
             raise UnreadableAnswerError(
-                f"Tinybird answered HTTP {self.status} to '{self.what}', but the answer is not JSON ({self.text[:200]!r}): is "
+                f"Tinybird answered HTTP {self.status} to '{self.what}', but the answer is not JSON ({redact(self.text)[:200]!r}): is "
                 "something else answering at this host?"
             ) from e
 
@@ -71,6 +72,24 @@ class Reply:
                 f"Tinybird answered HTTP {self.status} to '{self.what}' with {type(value).__name__} instead of an object."
             )
         return value
+
+
+def error_text(body: JsonObject, *, secret: str = "") -> str:
+    """Take Tinybird's words out of a JSON object, of an error answer or of a job; empty where it has none.
+
+    ``error`` may be text, an object with a ``message``, a list, or just ``true`` or ``false`` with the words in
+    ``errors``.
+
+    :param secret: the token in use, to be cut out.
+    """
+    words: list[str] = []
+    for value in (body.get("error"), body.get("errors")):
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict):
+                item = item.get("message") or item.get("error") or json.dumps(item)
+            if item and item is not True and str(item) not in words:
+                words.append(str(item))
+    return redact("; ".join(words), secret=secret)
 
 
 # What a 2xx can carry that is no JSON: truncate, 204 and 205 answer with nothing or with plain text.
@@ -108,7 +127,7 @@ class Call(Generic[T]):
     path: str
     read: Callable[[Reply], T]
     repeat: Repeat
-    params: Pairs = ()
+    params: Pairs = field(default=(), repr=False)  # may hold a presigned address
     body: Body | None = None
     scope: str = ""
     min_timeout: float = 0.0

@@ -174,8 +174,10 @@ def resource_name(kind: str, name: str) -> str:
         raise InvalidInputError(
             f"The name of the {kind} is empty ({name!r}): give the name that Tinybird shows, or its id (t_...)."
         )
-    if not _NAME.fullmatch(name):
-        raise InvalidInputError(f"{name!r} cannot be the name of a {kind}: it has a space or one of / ? # %.")
+    if not _NAME.fullmatch(name) or not name.strip("."):  # dots alone would climb up in the path
+        raise InvalidInputError(
+            f"{name!r} cannot be the name of a {kind}: it has a space or one of / ? # %, or only dots."
+        )
     if name.lower() in RESERVED_NAMES:
         raise InvalidInputError(
             f"{name!r} is a reserved word in Tinybird, so no {kind} can have that name: check the name."
@@ -194,7 +196,7 @@ def parameter(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value
+        return str.__str__(value)  # the text of an enum too, whose own str() is its name
     if isinstance(value, int | float | Decimal | UUID):
         return str(value)
     if isinstance(value, datetime):
@@ -213,7 +215,7 @@ def parameter(name: str, value: object) -> str:
         return ",".join(items)
     raise InvalidInputError(
         f"Parameter {name!r} is a {type(value).__name__}, which has no form in a request: use text, a number, a boolean, a date, "
-        "a time, or a list of these."
+        "a datetime, or a list of these."
     )
 
 
@@ -222,16 +224,17 @@ def pairs(values: Mapping[str, object]) -> Pairs:
     return tuple((name, parameter(name, value)) for name, value in values.items() if value is not None)
 
 
-def pipe_parameters(parameters: Mapping[str, object] | None) -> Pairs:
-    """Encode the parameters of a pipe.
+def pipe_parameters(parameters: Mapping[str, object] | None, *, meant: frozenset[str] = frozenset()) -> Pairs:
+    """Encode the parameters of a pipe or of a template.
 
+    :param meant: names that the server claims for itself and that are meant as such here.
     :raises InvalidInputError: a name is not text or is one that the server claims for itself, such as ``q`` or
         ``token``.
     """
     for name in parameters or ():
         if not isinstance(name, str) or not name:
             raise InvalidInputError(f"A pipe's parameter has the name {name!r}: names are text.")
-        if name.lower() in RESERVED_PARAMETERS:
+        if name.lower() in RESERVED_PARAMETERS - meant:
             raise InvalidInputError(
                 f"Tinybird keeps the parameter name {name!r} for itself, so no pipe can receive it: rename it in the pipe."
             )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_tinybird.api.call import JsonObject, Reply
+from airflow_provider_tinybird.api.call import JsonObject, Reply, error_text
 from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 
 
@@ -116,7 +116,7 @@ def parse_job(body: JsonObject) -> Job:
         started_at=parse_time(body.get("started_at")),
         updated_at=parse_time(body.get("updated_at")),
         is_cancellable=body.get("is_cancellable"),
-        error=_error_text(body),
+        error=error_text(body) or ("Tinybird says only that it failed" if body.get("error") is True else ""),
         datasource=_target(body.get("datasource")),
         pipe=str(body.get("pipe_name") or body.get("pipe_id") or ""),
         mode=str(body.get("mode") or ""),
@@ -129,30 +129,38 @@ def parse_job(body: JsonObject) -> Job:
 
 
 def submitted_job(reply: Reply) -> Job:
-    """Read the job out of the answer to a call that started one.
+    """Read the job out of the answer to an import, a delete or a retry.
 
-    Copy, sink and populate answer with a *node* whose ``id`` is not the job's: there the job is nested. Imports and
-    deletes carry the job's id at the top as well, and may have no nested job at all (v1).
+    They carry the job's id at the top, and all but the ``v1`` routes and retry a nested job as well.
 
     :raises UnreadableAnswerError: there is no job in it, although Tinybird answered with success.
     """
     envelope = reply.json_object()
-    nested = envelope.get("job")
-    if isinstance(nested, dict) and _first(nested, "job_id", "id", "import_id"):
-        body = {**nested}
-    else:
-        job_id = _first(envelope, "job_id", "import_id", "delete_id", "id")
-        if not job_id or "node_type" in envelope:
-            raise UnreadableAnswerError(
-                f"Tinybird accepted '{reply.what}' but its answer names no job (keys: {', '.join(sorted(envelope))}). It may be "
-                "running: look at the jobs list before running it again."
-            )
+    body = _nested_job(envelope)
+    if not body:
+        job_id = _first(envelope, "job_id", "id", "import_id", "delete_id")
+        if not job_id:
+            raise _no_job(reply, envelope)
         body = {key: value for key, value in envelope.items() if key != "job"} | {"job_id": job_id}
     body.setdefault("status", envelope.get("status") or JobStatus.WAITING.value)
     for key in ("datasource", "import_id", "delete_id", "job_url"):
-        if key not in body and key in envelope and "node_type" not in envelope:
+        if key not in body and key in envelope:
             body[key] = envelope[key]
     return parse_job(body)
+
+
+def node_job(reply: Reply) -> Job:
+    """Read the job out of the answer to a copy, a sink or a populate.
+
+    They answer with a *node*, whose ``id`` is not the job's; the job is nested in it.
+
+    :raises UnreadableAnswerError: there is no job in it, although Tinybird answered with success.
+    """
+    envelope = reply.json_object()
+    body = _nested_job(envelope)
+    if not body:
+        raise _no_job(reply, envelope)
+    return parse_job({"status": JobStatus.WAITING.value, **body})
 
 
 def parse_time(text: object) -> datetime | None:
@@ -166,24 +174,21 @@ def parse_time(text: object) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
+def _nested_job(envelope: JsonObject) -> dict[str, Any]:
+    nested = envelope.get("job")
+    return {**nested} if isinstance(nested, dict) and _first(nested, "job_id", "id", "import_id") else {}
+
+
+def _no_job(reply: Reply, envelope: JsonObject) -> UnreadableAnswerError:
+    said = f" It says: {error_text(envelope)}." if error_text(envelope) else ""
+    return UnreadableAnswerError(
+        f"Tinybird accepted '{reply.what}' but its answer names no job (keys: {', '.join(sorted(envelope)) or 'none'}).{said} It may "
+        "be running: look at the jobs list before running it again."
+    )
+
+
 def _first(body: Mapping[str, Any], *keys: str) -> str:
     return next((str(body[key]) for key in keys if body.get(key)), "")
-
-
-# ``error`` of a job may be text, an object, or just true or false with the words in ``errors``.
-def _error_text(body: JsonObject) -> str:
-    words = []
-    error = body.get("error")
-    if isinstance(error, dict):
-        error = error.get("message") or str(error)
-    if isinstance(error, str) and error:
-        words.append(error)
-    errors = body.get("errors")
-    if isinstance(errors, list):
-        words += [str(item) for item in errors if item and str(item) not in words]
-    if not words and error is True:
-        words.append("Tinybird says only that it failed")
-    return "; ".join(words)
 
 
 def _target(datasource: object) -> str:

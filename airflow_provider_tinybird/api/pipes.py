@@ -11,7 +11,7 @@ from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import Pairs, pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.api.job import Job, submitted_job
+from airflow_provider_tinybird.api.job import Job, node_job
 from airflow_provider_tinybird.api.models import EndpointFormat, Pipe, QueryResult, RawResult
 from airflow_provider_tinybird.api.query import QUERY_TIMEOUT, read_query_result
 
@@ -113,13 +113,14 @@ def sink(pipe: str, parameters: Mapping[str, object] | None = None) -> Call[Job]
     """Run a sink pipe now. ``POST /v0/pipes/{name}/sink``.
 
     :param pipe: name of the sink pipe.
-    :param parameters: the pipe's parameters and those of its file template.
+    :param parameters: the pipe's parameters and those of its file template; for this run only also ``connection``,
+        ``path``, ``file_template``, ``format``, ``compression`` and ``write_strategy``.
     :return: the sink's job, not yet done. Scope: ``PIPES:READ:<pipe>``.
     """
     return _start(
         f"run sink pipe '{pipe}'",
         f"/v0/pipes/{resource_name('pipe', pipe)}/sink",
-        pipe_parameters(parameters),
+        pipe_parameters(parameters, meant=frozenset({"format"})),
         Repeat.ONCE,
         f"PIPES:READ:{pipe}",
         f"Look for it in the jobs list (GET /v0/jobs?pipe_name={pipe}) or in tinybird.sinks_ops_log.",
@@ -209,7 +210,7 @@ def _start(what: str, path: str, params: Pairs, repeat: Repeat, scope: str, find
         method="POST",
         path=path,
         params=params,
-        read=submitted_job,
+        read=node_job,
         repeat=repeat,
         scope=scope,
         min_timeout=_START_TIMEOUT,
