@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx
 
 from airflow_provider_tinybird.api import errors
-from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 
@@ -70,12 +70,12 @@ def from_status(
     settings: Settings, call: Call[T], status: int, headers: Mapping[str, str], content: bytes
 ) -> errors.TinybirdError:
     """Turn an answer that is no success into the right error."""
-    text, documentation = _words(content)
+    text, documentation = _words(content, settings.token.value)
     answer = errors.Answer(
         status=status,
-        text=redact(text, secret=settings.token.value) or "(no text)",
+        text=text or "(no text)",
         documentation=documentation,
-        retry_after=wait_asked_for(headers),
+        retry_after=wait_asked_for(status, headers),
     )
     place = where(settings, call)
     may_be_done = status >= 500 or status == 408
@@ -93,12 +93,17 @@ def read(settings: Settings, call: Call[T], status: int, headers: Mapping[str, s
     """
     if not 200 <= status < 300:
         raise from_status(settings, call, status, headers, content)
-    return call.read(Reply(status, headers, content, call.what))
+    try:
+        return call.read(Reply(status, headers, content, call.what))
+    except errors.TinybirdError:
+        raise
+    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as e:
+        raise _unreadable(settings, call, status, content) from e
 
 
-def wait_asked_for(headers: Mapping[str, str]) -> float | None:
-    """Read how long an answer asks to wait: ``Retry-After`` in seconds or as a date, else ``X-RateLimit-Reset`` in
-    seconds from now.
+def wait_asked_for(status: int, headers: Mapping[str, str]) -> float | None:
+    """Read how long an answer asks to wait: ``Retry-After`` in seconds or as a date, else, of a 429,
+    ``X-RateLimit-Reset`` in seconds from now. Other answers carry that header too, but it tells nothing of their trouble.
 
     :return: seconds, ``None`` where the answer does not say.
     """
@@ -110,35 +115,40 @@ def wait_asked_for(headers: Mapping[str, str]) -> float | None:
             pass
         try:
             moment = parsedate_to_datetime(after)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
         except ValueError:
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+            pass
+    if status != 429:
+        return None
     try:
         return max(0.0, float(headers["x-ratelimit-reset"]))
     except (KeyError, ValueError):
         return None
 
 
-def _words(content: bytes) -> tuple[str, str | None]:
-    """Take Tinybird's own words out of an error's body, which may also come from a proxy."""
+def _words(content: bytes, secret: str) -> tuple[str, str | None]:
+    """Take Tinybird's own words and the link to its documentation out of an error's body, which may also come from a
+    proxy.
+    """
     text = content.decode("utf-8", errors="replace").strip()
     try:
         body = json.loads(text)
     except ValueError:
-        return " ".join(text.split())[:500], None
+        return redact(" ".join(text.split()), secret=secret)[:500], None
     if not isinstance(body, dict):
-        return text[:500], None
-    error = body.get("error", body.get("message", text))
-    if isinstance(error, dict):
-        error = error.get("message", json.dumps(error))
-    words = [str(error)]
-    more = body.get("errors")
-    if isinstance(more, list):
-        words += [str(item) for item in more if str(item) not in words]
+        return redact(text, secret=secret)[:500], None
+    words = error_text(body, secret=secret) or redact(str(body.get("message") or text), secret=secret)
     documentation = body.get("documentation")
-    return "; ".join(words), documentation if isinstance(documentation, str) else None
+    return words, redact(documentation, secret=secret) if isinstance(documentation, str) else None
+
+
+def _unreadable(settings: Settings, call: Call[T], status: int, content: bytes) -> errors.UnreadableAnswerError:
+    shown = redact(content.decode("utf-8", errors="replace"), secret=settings.token.value)[:500]
+    return errors.UnreadableAnswerError(
+        f"Tinybird answered HTTP {status} to '{call.what}', but not as its API promises: {shown!r}. [{where(settings, call)}]"
+    )
 
 
 def _way_out(settings: Settings, call: Call[T], status: int, headers: Mapping[str, str]) -> str:

@@ -183,4 +183,5 @@ def _datasource(body: Mapping[str, Any]) -> Datasource:
 
 def _rows_deleted(reply: Reply) -> RowsDeleted:
     body = reply.json_object()
-    return RowsDeleted(rows_affected=int(body.get("rows_affected") or 0), mutation=body.get("mutation") or {})
+    # Without the count it is the answer of a delete that still runs: no zero may stand in for it.
+    return RowsDeleted(rows_affected=int(body["rows_affected"]), mutation=body.get("mutation") or {})

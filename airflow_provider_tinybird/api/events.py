@@ -42,6 +42,6 @@ def send_events(
 def _result(reply: Reply) -> EventsResult:
     body = reply.json_object()
     return EventsResult(
-        successful_rows=int(body.get("successful_rows") or 0),
+        successful_rows=int(body["successful_rows"]),  # an answer without it says nothing of the rows
         quarantined_rows=int(body.get("quarantined_rows") or 0),
     )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 
 from airflow_provider_tinybird.api.body import Body, BytesBody, FileBody, MultipartBody, form
-from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
 from airflow_provider_tinybird.api.errors import ImportRejectedError, InvalidInputError
 from airflow_provider_tinybird.api.job import Job, submitted_job
 from airflow_provider_tinybird.api.models import FileFormat, ImportMode, ImportResult
+from airflow_provider_tinybird.api.redact import redact
 
 WRITE = "DATASOURCES:CREATE"
 
@@ -210,10 +211,10 @@ def _find_import(datasource: str) -> str:
 def _url(url: str) -> str:
     if (
         not isinstance(url, str)
-        or not re.match(r"[a-z][a-z0-9+.-]*://\S+$", url, re.IGNORECASE)
+        or not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url, re.IGNORECASE)
         or url.lower().startswith("file:")
     ):
-        shown = re.sub(r"\?.*", "?***", str(url), flags=re.DOTALL)
+        shown = redact(re.sub(r"\?.*", "?***", str(url), flags=re.DOTALL))
         raise InvalidInputError(
             f"{shown!r} is no address that Tinybird can fetch: give an http(s) URL, or append the file itself from here."
         )
@@ -232,12 +233,12 @@ def _import_result(reply: Reply) -> ImportResult:
     body = reply.json_object()
     quarantine_rows = int(body.get("quarantine_rows", body.get("quarantined_rows")) or 0)
     invalid_lines = int(body.get("invalid_lines") or 0)
-    words = [str(item) for item in (body.get("error"), *(body.get("errors") or ())) if item and item is not True]
+    words = error_text(body)
     # ``error`` may be true merely because rows went to quarantine; the good rows are in then, and sending all again
     # doubles them.
     if words or (body.get("error") and not quarantine_rows and not invalid_lines):
         raise ImportRejectedError(
-            f"Could not {reply.what}: {'; '.join(words) or 'Tinybird says only that it failed'}. Rows in quarantine: {quarantine_rows}, "
+            f"Could not {reply.what}: {words or 'Tinybird says only that it failed'}. Rows in quarantine: {quarantine_rows}, "
             f"unreadable lines: {invalid_lines}. Some rows may be in: look before sending the file again."
         )
     datasource = body.get("datasource")

@@ -7,9 +7,13 @@ import re
 LONGEST = 2000
 """Characters of a text from outside that are kept in a message."""
 
-_URL_QUERY = re.compile(r"(\bhttps?://[^\s?\"'<>]+)\?[^\s\"'<>]*", re.IGNORECASE)
+_URL_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?\"'<>]+)\?[^\s\"'<>]*", re.IGNORECASE)
+# Parts of a query string that are credentials, for where the address around them is cut off or encoded once more.
+_SIGNATURE = re.compile(
+    r"\b(X-(?:Amz|Goog)-[\w-]+|AWSAccessKeyId|Signature|sig|token)(=|%3D)[^\s&\"'<>]+", re.IGNORECASE
+)
 _TOKEN = re.compile(r"\b(?:p\.eyJ[\w\-+/=]*(?:\.[\w\-+/=]*)?|eyJ[\w\-]+\.[\w\-]+\.[\w\-]*)")
-_URL_PASSWORD = re.compile(r"(\bhttps?://)[^\s/@\"'<>]+@", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+@", re.IGNORECASE)
 
 
 def redact(text: str, *, secret: str = "") -> str:
@@ -24,4 +28,5 @@ def redact(text: str, *, secret: str = "") -> str:
     text = _TOKEN.sub("***", text)
     text = _URL_PASSWORD.sub(r"\1***@", text)
     text = _URL_QUERY.sub(r"\1?***", text)
+    text = _SIGNATURE.sub(r"\1\2***", text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text) - LONGEST} characters more)"
