@@ -74,7 +74,7 @@ def rules(
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.answer.retry_after if isinstance(error, ApiError) else None
-        return backoff(state) if asked is None else asked
+        return asked or backoff(state)  # "0 seconds" would use up all tries at once
 
     def stop(state: tenacity.RetryCallState) -> bool:
         if state.attempt_number > policy.max_retries:
