@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import urlencode
 
 from airflow_provider_tinybird.api.encoding import Pairs
+from airflow_provider_tinybird.api.errors import InvalidInputError
 
 CHUNK_BYTES = 256 * 1024
 """Size of the pieces a body is handed to the socket in: the HTTP library's cost grows with the square of larger
@@ -88,10 +89,24 @@ class FileBody:
     reads_files: bool = True
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes of the file."""
+        """Yield the bytes of the file.
+
+        :raises InvalidInputError: it is no longer as long as announced. The body then stays incomplete, so that nothing of
+            it can be taken.
+        """
+        sent = 0
         with self.open_file() as file:
             while chunk := file.read(CHUNK_BYTES):
+                sent += len(chunk)
+                if sent > self.length:
+                    break
                 yield chunk
+        if sent != self.length:
+            now = "more" if sent > self.length else f"{sent:,}"
+            raise InvalidInputError(
+                f"The file changed while it was sent: it had {self.length:,} bytes and now has {now}. Nothing was taken. Send it when "
+                "it is complete."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ import tenacity
 from airflow_provider_tinybird.api import answers, retry
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.call import Call
+from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.quiet import quiet_httpx
 from airflow_provider_tinybird.api.settings import Settings
 
@@ -195,7 +197,7 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
         "base_url": settings.base_url,
         # The token travels in this header only: in a query string it would end up in access logs and exceptions.
         "headers": {
-            "Authorization": f"Bearer {settings.token.value}",
+            "Authorization": f"Bearer {_header_text(settings.token.value)}",
             "User-Agent": settings.user_agent,
             "Accept-Encoding": "gzip, deflate",
         },
@@ -203,6 +205,16 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
         "proxy": settings.proxy,
         "follow_redirects": False,
     }
+
+
+def _header_text(token: str) -> str:
+    # The HTTP library shows a header that it refuses, so a token with a line end in it would end up in a message.
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise InvalidInputError(
+            "The token is empty or has white space, a line end or another character that no token has: copy it again into the "
+            "connection's Password."
+        )
+    return token
 
 
 def _request_arguments(settings: Settings, call: Call[Any]) -> dict[str, Any]:
