@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Strings, quoted names and comments, so that their contents are not taken for SQL.
+# Strings (heredocs too), quoted names and comments (a template's too), so that their contents are not taken for SQL.
 _OPAQUE = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|--[^\n]*|/\*.*?\*/|\#[ !][^\n]*""",
+    r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|\$(\w*)\$.*?\$\1\$"""
+    r"""|--[^\n]*|/\*.*?\*/|\{\#.*?\#\}|\#[ !][^\n]*""",
     re.DOTALL,
 )
 _FORMAT = re.compile(r"\bformat\s+(\w+)\s*(\bsettings\b.*)?$", re.IGNORECASE | re.DOTALL)
+# After one of these a name must follow, so that "format" is a column or a table: ORDER BY format DESC, FROM format f.
+_BEFORE_NAME = re.compile(
+    r"(?:\b(?:and|as|by|case|distinct|else|from|having|in|join|like|not|on|or|prewhere|select|then|using|when|where|with)"
+    r"|[,.(\[=<>!+/%|?:-])\s*$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ def with_format(sql: str, default: str) -> FormattedSql:
     blanked = _OPAQUE.sub(_blank, sql)
     end = len(blanked.rstrip("; \t\r\n"))
     found = _FORMAT.search(blanked[:end])
+    while found and _BEFORE_NAME.search(blanked[: found.start()]):
+        found = _FORMAT.search(blanked[:end], found.start() + 1)
     if found:
         return FormattedSql(sql[:end], found.group(1))
     return FormattedSql(f"{sql[:end]}\nFORMAT {default}", default)
@@ -45,4 +54,4 @@ def with_format(sql: str, default: str) -> FormattedSql:
 def _blank(match: re.Match[str]) -> str:
     text = match.group()
     # A comment counts as white space, a literal as something that is there.
-    return (" " if text.startswith(("--", "/*", "#")) else "x") * len(text)
+    return (" " if text.startswith(("--", "/*", "#", "{#")) else '"') * len(text)
