@@ -1,20 +1,15 @@
-"""Tinybird project files: ``.datasource`` and ``.pipe``, read into frozen dataclasses.
-
-A file is a list of instructions, one a line: a key and a value. A value that is ``>`` opens a block, which holds every following
-line that is indented deeper than its key. Lines that start with ``#`` are comments, except in a block, which is kept as it is.
-"""
+"""Tinybird project files: ``.datasource`` and ``.pipe``, read into frozen dataclasses."""
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
-import textwrap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from airflow_provider_tinybird.sandbox.datafile_lines import DatafileError, Instruction, instructions, once, shown
 from airflow_provider_tinybird.sandbox.datafile_schema import Column, SchemaError, columns_of
 
 __all__ = [
@@ -34,8 +29,7 @@ __all__ = [
 ]
 
 # Tinybird refuses these as names of data sources, pipes and nodes, whatever their case.
-_RESERVED_NAMES = frozenset(
-    """
+_RESERVED = """
     array boolean date date32 datetime datetime32 datetime64 decimal decimal128 decimal256 decimal32 decimal64 enum enum16 enum8
     fixedstring float32 float64 ipv4 ipv6 int128 int16 int256 int32 int64 int8 multipolygon point polygon ring string table uint128
     uint16 uint256 uint32 uint64 uint8 uuid _temporary_and_external_tables add after all and anti any as asc asof between by case
@@ -43,26 +37,29 @@ _RESERVED_NAMES = frozenset(
     from full functions generaterandom global group having if ilike in inner insert interval into join left like limit limits max min
     not null numbers_mt on one or order outer prewhere public right sample select semi split_to_array sql_and sql_unescape system then
     tinybird to union using where with zeros_mt
-    """.split()
-)
+"""
+_RESERVED_NAMES = frozenset(_RESERVED.split())
 
-_ENGINE_KEYS = frozenset(
-    """
+_ENGINE = """
     engine engine_partition_key engine_sorting_key engine_primary_key engine_sampling_key engine_ttl engine_ver engine_sign
     engine_version engine_is_deleted engine_settings engine_columns engine_join_strictness engine_join_type engine_key_columns
-    """.split()
-)
+"""
+_ENGINE_KEYS = frozenset(_ENGINE.split())
 # Harmless here: how a resource is labelled, moved between versions or indexed changes no row of it.
 _IGNORED_KEYS = frozenset({"tags", "version", "indexes", "backfill", "deployment_method"})
 _DATASOURCE_KEYS = _ENGINE_KEYS | _IGNORED_KEYS | {"schema", "description", "token", "shared_with", "forward_query"}
 _CONNECTOR_PREFIXES = ("kafka_", "import_")
-_PIPE_KEYS = (
-    _ENGINE_KEYS
-    | _IGNORED_KEYS
-    | frozenset(
-        "description token node sql type datasource target_datasource copy_mode copy_schedule on_demand_compute".split()
-    )
-)
+_NODE_KEYS = {
+    "node",
+    "sql",
+    "type",
+    "datasource",
+    "target_datasource",
+    "copy_mode",
+    "copy_schedule",
+    "on_demand_compute",
+}
+_PIPE_KEYS = _ENGINE_KEYS | _IGNORED_KEYS | _NODE_KEYS | {"description", "token"}
 _SINK_PREFIXES = ("export_",)
 _ENGINES_THAT_NEED = {
     "CollapsingMergeTree": ("sign",),
@@ -70,23 +67,7 @@ _ENGINES_THAT_NEED = {
 }
 COPY_MODES = ("append", "replace")
 
-_INSTRUCTION = re.compile(r"(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?:\s+(?P<value>.*)|(?P<block>\s*>))?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class DatafileError(ValueError):
-    """A project file that cannot be used.
-
-    :param path: the file.
-    :param line: where in it, from 1.
-    :param reason: what is wrong, and what would be right.
-    """
-
-    def __init__(self, path: Path, line: int, reason: str) -> None:
-        super().__init__(f"{path}:{line}: {reason}")
-        self.path = path
-        self.line = line
-        self.reason = reason
 
 
 class NodeKind(enum.Enum):
@@ -159,14 +140,6 @@ class Project:
     pipes: tuple[PipeFile, ...]
 
 
-@dataclass(frozen=True)
-class _Instruction:
-    key: str
-    value: str
-    line: int
-    value_line: int
-
-
 def load_project(directory: Path) -> Project:
     """Read every ``.datasource`` and ``.pipe`` file below a directory.
 
@@ -189,8 +162,8 @@ def parse_datasource(text: str, path: Path) -> DatasourceFile:
     :raises DatafileError: naming the line and what is wrong there.
     """
     _check_name("data source", path.stem, path, 1)
-    instructions = list(_instructions(text, path, _DATASOURCE_KEYS, _CONNECTOR_PREFIXES))
-    single = _once(instructions, path, repeatable={"token"})
+    lines = list(instructions(text, path, _DATASOURCE_KEYS, _CONNECTOR_PREFIXES))
+    single = once(lines, path, repeatable={"token"})
     engine = single["engine"].value if "engine" in single and single["engine"].value else "MergeTree"
     options = {
         key.removeprefix("engine_"): one.value for key, one in single.items() if key.startswith("engine_") and one.value
@@ -205,7 +178,7 @@ def parse_datasource(text: str, path: Path) -> DatasourceFile:
         engine=engine,
         engine_options=MappingProxyType(options),
         forward_query=single["forward_query"].value or None if "forward_query" in single else None,
-        tokens=_tokens(instructions, path),
+        tokens=_tokens(lines, path),
         shared_with=tuple(re.split(r"[\s,]+", single["shared_with"].value.strip(" ,\n")))
         if "shared_with" in single
         else (),
@@ -221,19 +194,19 @@ def parse_pipe(text: str, path: Path) -> PipeFile:
     :raises DatafileError: naming the line and what is wrong there.
     """
     _check_name("pipe", path.stem, path, 1)
-    instructions = list(_instructions(text, path, _PIPE_KEYS, _SINK_PREFIXES))
-    head, groups = _split_nodes(instructions)
+    lines = list(instructions(text, path, _PIPE_KEYS, _SINK_PREFIXES))
+    head, groups = _split_nodes(lines)
     if not groups:
         raise DatafileError(path, 1, "the pipe has no NODE: add NODE <name> and SQL >")
     _refuse_node_keys(head, path)
-    single = _once(head, path, repeatable={"token"})
+    single = once(head, path, repeatable={"token"})
     nodes = tuple(_node(group, path) for group in groups)
     _check_nodes(nodes, groups, path)
     return PipeFile(
         name=path.stem,
         description=single["description"].value if "description" in single else "",
         nodes=nodes,
-        tokens=_tokens(instructions, path),
+        tokens=_tokens(lines, path),
         source=path,
     )
 
@@ -274,72 +247,7 @@ def _read(path: Path) -> str:
         raise DatafileError(path, line, "the file is not UTF-8 text: save it as UTF-8") from None
 
 
-def _instructions(text: str, path: Path, known: Collection[str], prefixes: tuple[str, ...]) -> Iterator[_Instruction]:
-    lines = text.splitlines()
-    at = 0
-    while at < len(lines):
-        line = lines[at]
-        at += 1
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = _INSTRUCTION.fullmatch(line.strip())
-        if match is None:
-            raise DatafileError(
-                path, at, f"expected a key and a value, found {_shown(line)}; indent the lines of a block"
-            )
-        key = match["key"].lower()
-        _check_key(key, line, known, prefixes, path, at)
-        if match["block"] or (match["value"] or "").strip() == ">":
-            key_line, (value, at) = at, _block(lines, at, _indent(line))
-            yield _Instruction(key, value.text, key_line, value.line)
-        else:
-            yield _Instruction(key, _unquoted((match["value"] or "").strip()), at, at)
-
-
-@dataclass(frozen=True)
-class _Block:
-    text: str
-    line: int
-
-
-def _block(lines: list[str], start: int, key_indent: int) -> tuple[_Block, int]:
-    """Take the lines of a block; ``start`` is the index of the first, the result the index after the last."""
-    taken: list[str] = []
-    at = start
-    while at < len(lines):
-        line = lines[at]
-        if line.strip() and _indent(line) <= key_indent:
-            if not line.lstrip().startswith("#"):
-                break
-            line = ""  # a comment at the margin is not of the block; the empty line keeps the numbers of the rest right
-        taken.append(line)
-        at += 1
-    blank = next((index for index, line in enumerate(taken) if line.strip()), 0)
-    return _Block(textwrap.dedent("\n".join(taken[blank:])).rstrip(), start + blank + 1), at
-
-
-def _check_key(key: str, line: str, known: Collection[str], prefixes: tuple[str, ...], path: Path, number: int) -> None:
-    if key == "include":
-        raise DatafileError(path, number, "INCLUDE is not supported: put the nodes of the included file here")
-    if key in known or key.startswith(prefixes):
-        return
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {close[0].upper()}?" if close else "; if it belongs to the block above, indent it"
-    raise DatafileError(path, number, f"unknown key {_shown(line.split()[0])}{hint}")
-
-
-def _once(instructions: Iterable[_Instruction], path: Path, repeatable: Collection[str]) -> dict[str, _Instruction]:
-    found: dict[str, _Instruction] = {}
-    for one in instructions:
-        if one.key in found and one.key not in repeatable:
-            raise DatafileError(
-                path, one.line, f"{one.key.upper()} is given twice, first in line {found[one.key].line}"
-            )
-        found[one.key] = one
-    return found
-
-
-def _schema_columns(schema: _Instruction | None, path: Path) -> tuple[Column, ...]:
+def _schema_columns(schema: Instruction | None, path: Path) -> tuple[Column, ...]:
     if schema is None:
         raise DatafileError(path, 1, "SCHEMA is missing: add SCHEMA > and the columns, indented, separated by commas")
     try:
@@ -349,22 +257,22 @@ def _schema_columns(schema: _Instruction | None, path: Path) -> tuple[Column, ..
         raise DatafileError(path, line, error.reason) from None
 
 
-def _tokens(instructions: Iterable[_Instruction], path: Path) -> tuple[TokenGrant, ...]:
+def _tokens(lines: Iterable[Instruction], path: Path) -> tuple[TokenGrant, ...]:
     tokens = []
-    for one in instructions:
+    for one in lines:
         if one.key != "token":
             continue
         match = re.fullmatch(r"(?P<quote>[\"']?)(?P<name>.+?)(?P=quote)\s+(?P<permission>\w+)", one.value)
         if match is None:
-            raise DatafileError(path, one.line, f"TOKEN needs a name and READ or APPEND, found {_shown(one.value)}")
+            raise DatafileError(path, one.line, f"TOKEN needs a name and READ or APPEND, found {shown(one.value)}")
         tokens.append(TokenGrant(match["name"], match["permission"].upper()))
     return tuple(tokens)
 
 
-def _split_nodes(instructions: list[_Instruction]) -> tuple[list[_Instruction], list[list[_Instruction]]]:
-    head: list[_Instruction] = []
-    groups: list[list[_Instruction]] = []
-    for one in instructions:
+def _split_nodes(lines: list[Instruction]) -> tuple[list[Instruction], list[list[Instruction]]]:
+    head: list[Instruction] = []
+    groups: list[list[Instruction]] = []
+    for one in lines:
         if one.key == "node":
             groups.append([one])
         else:
@@ -372,16 +280,16 @@ def _split_nodes(instructions: list[_Instruction]) -> tuple[list[_Instruction], 
     return head, groups
 
 
-def _refuse_node_keys(head: list[_Instruction], path: Path) -> None:
+def _refuse_node_keys(head: list[Instruction], path: Path) -> None:
     for one in head:
         if one.key not in _IGNORED_KEYS | {"description", "token"}:
             raise DatafileError(path, one.line, f"{one.key.upper()} belongs to a node: put it after a NODE line")
 
 
-def _node(group: list[_Instruction], path: Path) -> NodeFile:
+def _node(group: list[Instruction], path: Path) -> NodeFile:
     start = group[0]
     _check_name("node", start.value, path, start.line)
-    single = _once(group, path, repeatable={"token"})
+    single = once(group, path, repeatable={"token"})
     sql = single.get("sql")
     if sql is None or not sql.value.strip():
         raise DatafileError(
@@ -400,23 +308,23 @@ def _node(group: list[_Instruction], path: Path) -> NodeFile:
     return NodeFile(start.value, sql.value, kind, description, MappingProxyType(settings))
 
 
-def _kind(one: _Instruction | None, path: Path) -> NodeKind:
+def _kind(one: Instruction | None, path: Path) -> NodeKind:
     if one is None:
         return NodeKind.STANDARD
     try:
         return NodeKind(one.value.lower())
     except ValueError:
         kinds = ", ".join(kind.value for kind in NodeKind if kind is not NodeKind.STANDARD)
-        raise DatafileError(path, one.line, f"TYPE {_shown(one.value)} is unknown: use one of {kinds}") from None
+        raise DatafileError(path, one.line, f"TYPE {shown(one.value)} is unknown: use one of {kinds}") from None
 
 
-def _copy_mode(one: _Instruction, path: Path) -> str:
+def _copy_mode(one: Instruction, path: Path) -> str:
     if one.value.lower() not in COPY_MODES:
-        raise DatafileError(path, one.line, f"COPY_MODE {_shown(one.value)} is unknown: use append or replace")
+        raise DatafileError(path, one.line, f"COPY_MODE {shown(one.value)} is unknown: use append or replace")
     return one.value.lower()
 
 
-def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[_Instruction]], path: Path) -> None:
+def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[Instruction]], path: Path) -> None:
     seen: dict[str, int] = {}
     outputs: list[NodeFile] = []
     for node, group in zip(nodes, groups, strict=True):
@@ -437,12 +345,10 @@ def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[_Instruction]], 
 
 def _check_unique(datasources: tuple[DatasourceFile, ...], pipes: tuple[PipeFile, ...]) -> None:
     resources: dict[str, Path] = {}
-    for one in (*datasources, *pipes):
-        if one.name in resources:
-            raise DatafileError(
-                one.source, 1, f"{one.name!r} is also the name of {resources[one.name]}: rename one of them"
-            )
-        resources[one.name] = one.source
+    for name, source in [(one.name, one.source) for one in datasources] + [(one.name, one.source) for one in pipes]:
+        if name in resources:
+            raise DatafileError(source, 1, f"{name!r} is also the name of {resources[name]}: rename one of them")
+        resources[name] = source
     for pipe in pipes:
         for node in pipe.nodes:
             if node.name in resources:
@@ -454,19 +360,3 @@ def _check_name(kind: str, name: str, path: Path, line: int) -> None:
     problem = name_problem(kind, name)
     if problem:
         raise DatafileError(path, line, problem)
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _unquoted(value: str) -> str:
-    quote = value[:1]
-    if len(value) >= 2 and quote in ("'", '"') and value.endswith(quote) and quote not in value[1:-1]:
-        return value[1:-1]
-    return value
-
-
-def _shown(text: str) -> str:
-    text = text.strip()
-    return repr(text if len(text) <= 60 else text[:57] + "...")

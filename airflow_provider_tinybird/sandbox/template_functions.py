@@ -1,326 +1,41 @@
-"""What the expressions of a SQL template can call: the parameter types, and the functions that build or check SQL."""
+"""The functions that a SQL template can call, besides the parameter types: names, conditions, lists, errors and dates."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from airflow_provider_tinybird.sandbox.template_parser import TemplateError
-
-MAX_LENGTH = 1_000_000
-MAX_ELEMENTS = 10_000
-
-# What ClickHouse writes with a backslash in a literal. A percent sign too: Tinybird keeps a String parameter from being a wildcard
-# of LIKE by sending "\%", which ClickHouse does not unescape; sql_unescape() in the template is the way out.
-_ESCAPES = {
-    "\\": "\\\\",
-    "'": "\\'",
-    '"': '\\"',
-    "`": "\\`",
-    "\0": "\\0",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\b": "\\b",
-}
-_WILDCARD = {"%": "\\%"}
-_LITERAL = str.maketrans(_ESCAPES)
-_LITERAL_AND_WILDCARD = str.maketrans(_ESCAPES | _WILDCARD)
-
-
-class Given(str):
-    """The text of a request parameter, which knows its name."""
-
-    __slots__ = ("name",)
-    name: str
-
-    @classmethod
-    def of(cls, name: str, text: str) -> Given:
-        """Wrap a parameter's text."""
-        given = cls(text)
-        given.name = name
-        return given
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A name that is neither a parameter of the request nor set by the template."""
-
-    name: str
-
-    def __bool__(self) -> bool:
-        return False
-
-
-@dataclass(frozen=True)
-class Sql:
-    """A piece of SQL, ready to be put out: an identifier or a condition."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Typed:
-    """A value that a parameter type has checked, and how it stands in SQL."""
-
-    value: Any
-    sql: str
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-
-def quoted(text: str) -> str:
-    """Write text as a ClickHouse string literal in which ``%`` is no wildcard of LIKE."""
-    return f"'{text.translate(_LITERAL_AND_WILDCARD)}'"
-
-
-def identifier(text: str) -> str:
-    """Write text as one ClickHouse identifier in backticks."""
-    return f"`{text.translate(_LITERAL)}`"
-
-
-def literal(value: Any) -> str:
-    """Write a value of an expression as SQL.
-
-    :raises TemplateError: for a missing parameter and for what has no SQL form.
-    """
-    if isinstance(value, Typed):
-        return value.sql
-    if isinstance(value, Sql):
-        return value.text
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        inner = ", ".join(literal(one) for one in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{literal(key)}: {literal(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, Missing):
-        raise missing(value.name)
-    if value is None:
-        raise TemplateError(
-            "An expression has no value to put out: give it a default, or guard it with {% if defined(...) %}"
-        )
-    raise TemplateError(f"A {type(value).__name__} has no SQL form")
-
-
-def missing(name: str, type_name: str = "value") -> TemplateError:
-    """Say that a parameter is missing and has no default."""
-    return TemplateError(
-        f"Parameter {name!r} is missing and has no default: pass {name}=<{type_name}>, or give it a default in the pipe"
-    )
-
-
-def plain(value: Any) -> Any:
-    """Strip what only matters for output: a checked value becomes its Python value, a missing one None."""
-    if isinstance(value, Typed):
-        return value.value
-    return None if isinstance(value, Missing) else value
-
-
-# Parameter types
-
-
-@dataclass(frozen=True)
-class ScalarType:
-    """A parameter type.
-
-    :param parse: text to Python value; ValueError when it is not of the type.
-    :param write: Python value to SQL.
-    :param element: the same inside an array, where a bare literal is enough.
-    :param expected: what a good value looks like, for the error.
-    """
-
-    name: str
-    parse: Callable[[str], Any]
-    write: Callable[[Any], str]
-    element: Callable[[Any], str]
-    expected: str
-
-
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf|nan")
-_DATE = re.compile(r"(?P<y>\d{4})(?P<dash>-?)(?P<m>\d\d)(?P=dash)(?P<d>\d\d)", re.ASCII)
-_DATETIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,9})?Z?", re.ASCII)
-
-
-def _integer(name: str, low: int, high: int, cast: str | None) -> ScalarType:
-    def parse(text: str) -> int:
-        if not _INTEGER.fullmatch(text) or len(text) > 80 or not low <= int(text) <= high:
-            raise ValueError(text)
-        return int(text)
-
-    write = (lambda value: f"{cast}('{value}')") if cast else str
-    return ScalarType(name, parse, write, str, f"a whole number from {low} to {high}")
-
-
-def _float(name: str) -> ScalarType:
-    def parse(text: str) -> float:
-        if not _FLOAT.fullmatch(text):
-            raise ValueError(text)
-        return float(text)
-
-    return ScalarType(name, parse, lambda value: f"to{name}('{value!r}')", repr, "a number")
-
-
-def _parse_date(text: str) -> str:
-    match = _DATE.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    date(int(match["y"]), int(match["m"]), int(match["d"]))
-    return text
-
-
-def _parse_datetime(text: str, fraction: bool) -> str:
-    match = _DATETIME.fullmatch(text)
-    if match is None or (fraction and not match[3]):
-        raise ValueError(text)
-    datetime.fromisoformat(f"{match[1]} {match[2]}")
-    return text
-
-
-def _parse_boolean(text: str) -> bool:
-    return {"": False, "false": False, "0": False, "true": True, "1": True}[text.lower()]
-
-
-def _text_type(name: str, parse: Callable[[str], str], expected: str) -> ScalarType:
-    return ScalarType(name, parse, quoted, quoted, expected)
-
-
-def _scalar_types() -> Mapping[str, ScalarType]:
-    types = [_float("Float32"), _float("Float64")]
-    for bits in (8, 16, 32, 64, 128, 256):
-        types.append(_integer(f"Int{bits}", -(2 ** (bits - 1)), 2 ** (bits - 1) - 1, f"toInt{bits}"))
-        types.append(_integer(f"UInt{bits}", 0, 2**bits - 1, f"toUInt{bits}"))
-    types += [_integer(name, -(2**31), 2**31 - 1, None) for name in ("Int", "Integer")]
-    types += [
-        _text_type("String", str, "text"),
-        _text_type("Date", _parse_date, "a date as YYYY-MM-DD"),
-        _text_type("DateTime", lambda text: _parse_datetime(text, False), "a time as YYYY-MM-DD hh:mm:ss"),
-        _text_type("DateTime64", lambda text: _parse_datetime(text, True), "a time as YYYY-MM-DD hh:mm:ss.fff"),
-        ScalarType(
-            "Boolean",
-            _parse_boolean,
-            lambda value: str(int(value)),
-            lambda value: str(int(value)),
-            "true, false, 1 or 0",
-        ),
-    ]
-    return MappingProxyType({one.name: one for one in types})
-
-
-SCALAR_TYPES = _scalar_types()
-
-
-def _checked(type_: ScalarType, value: Any, subject: str) -> Any:
-    """Parse one value; ``subject`` names it in the error."""
-    value = plain(value)
-    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    try:
-        return type_.parse(text)
-    except (ValueError, KeyError, OverflowError):
-        shown = text if len(text) <= 100 else text[:97] + "..."
-        raise TemplateError(
-            f"{subject} has the value {shown!r}, which is not of type {type_.name}: use {type_.expected}"
-        ) from None
-
-
-def _given_or_default(value: Any, default: Any) -> tuple[Any, str]:
-    """Take the value, or the default of a missing one; the text names it in errors. None when there is neither."""
-    if isinstance(value, Missing):
-        return plain(default), f"The default of parameter {value.name!r}"
-    return value, f"Parameter {value.name!r}" if isinstance(value, Given) else "An expression"
-
-
-def _type_function(type_: ScalarType) -> Callable[..., Typed | None]:
-    def convert(
-        value: Any,
-        default: Any = None,
-        description: Any = None,  # noqa: ARG001 - the last five describe the parameter to people
-        required: Any = None,  # noqa: ARG001
-        format: Any = None,  # noqa: A002, ARG001
-        example: Any = None,  # noqa: ARG001
-        enum: Any = None,  # noqa: ARG001
-        defined: Any = True,
-    ) -> Typed | None:
-        given, subject = _given_or_default(value, default)
-        if given is None:
-            if type_.name == "Boolean":
-                given = False  # a missing Boolean is false in Tinybird, so that {% if Boolean(flag) %} needs no default
-            elif defined is False:
-                return None
-            else:
-                raise missing(value.name if isinstance(value, Missing) else "?", type_.name)
-        parsed = _checked(type_, given, subject)
-        return Typed(parsed, type_.write(parsed))
-
-    return convert
-
-
-@dataclass(frozen=True)
-class TypeName:
-    """A type that stands in an expression without being called, as in ``Array(ids, Int32)``."""
-
-    name: str
-
-
-def array(
-    value: Any,
-    type: Any = "String",  # noqa: A002 - the name templates use
-    default: Any = None,
-    description: Any = None,  # noqa: ARG001 - the last five describe the parameter to people
-    required: Any = None,  # noqa: ARG001
-    format: Any = None,  # noqa: A002, ARG001
-    example: Any = None,  # noqa: ARG001
-    enum: Any = None,  # noqa: ARG001
-    defined: Any = True,
-) -> Typed | None:
-    """``Array(name, 'Type', default=...)``: values separated by commas."""
-    type_name = type.name if isinstance(type, TypeName) else str(type)
-    type_ = SCALAR_TYPES.get(type_name)
-    if type_ is None and "(" in type_name:
-        raise TemplateError(f"Array({type_name!r}) is not supported: use a plain type, such as 'String' or 'Int32'")
-    given, subject = _given_or_default(value, default)
-    if given is None:
-        if defined is False:
-            return None
-        raise missing(value.name if isinstance(value, Missing) else "?", f"{type_name},{type_name},...")
-    elements = list(given) if isinstance(given, list | tuple) else str(plain(given)).split(",")
-    known = type_ or SCALAR_TYPES["String"]
-    parsed = [_checked(known, one, f"{subject}, element {index},") for index, one in enumerate(elements, 1)]
-    return Typed(parsed, "[" + ",".join(known.element(one) for one in parsed) + "]")
-
-
-def json_value(value: Any, default: Any = None, description: Any = None, required: Any = None) -> Any:  # noqa: ARG001
-    """``JSON(name, default)``: the parsed document; an empty object when missing."""
-    given, subject = _given_or_default(value, default)
-    if given is None:
-        return {}
-    if not isinstance(given, str):
-        return given
-    try:
-        return json.loads(given)
-    except (ValueError, RecursionError) as error:
-        raise TemplateError(f"{subject} is not JSON: {error}") from None
-
+from airflow_provider_tinybird.sandbox.template_types import (
+    LITERAL,
+    LITERAL_AND_WILDCARD,
+    MAX_ELEMENTS,
+    SCALAR_TYPES,
+    Missing,
+    Sql,
+    Typed,
+    array,
+    given_or_default,
+    identifier,
+    json_value,
+    literal,
+    missing,
+    name_of,
+    plain,
+    scalar,
+)
 
 # Names
 
 
 def _name_text(value: Any, default: Any, function: str) -> str:
-    given, _ = _given_or_default(value, default)
+    given, _ = given_or_default(value, default)
     if given is None:
-        name = value.name if isinstance(value, Missing) else "?"
+        name = name_of(value)
         raise TemplateError(f"Parameter {name!r} of {function}() is missing and has no default: pass {name}=<name>")
     text = str(plain(given))
     if not text.strip():
@@ -348,7 +63,7 @@ def symbol(value: Any, quote: Any = "`") -> Sql:
     """``symbol(name)``: one identifier."""
     if quote not in ("`", '"'):
         raise TemplateError(f"symbol() got the quote {quote!r}: use a backtick or a double quote")
-    return Sql(f"{quote}{_name_text(value, None, 'symbol').translate(_LITERAL)}{quote}")
+    return Sql(f"{quote}{_name_text(value, None, 'symbol').translate(LITERAL)}{quote}")
 
 
 def table(value: Any) -> Sql:
@@ -385,7 +100,7 @@ def sql_and(**conditions: Any) -> Sql:
 
 def split_to_array(value: Any, default: Any = "", separator: Any = ",") -> list[str]:
     """``split_to_array(name, 'default', separator=',')``: the parts of a text, without the space around them."""
-    given, _ = _given_or_default(value, default)
+    given, _ = given_or_default(value, default)
     text = "" if given is None else str(plain(given))
     return [part.strip() for part in text.split(str(separator) or ",")]
 
@@ -419,7 +134,7 @@ def sql_unescape(value: Any, characters: Any = "") -> Any:
     text = plain(value)
     if not isinstance(text, str):
         return value
-    escapes = _LITERAL if "%" in str(plain(characters)) else _LITERAL_AND_WILDCARD
+    escapes = LITERAL if "%" in str(plain(characters)) else LITERAL_AND_WILDCARD
     return Typed(text, f"'{text.translate(escapes)}'")
 
 
@@ -518,7 +233,7 @@ def _range(*bounds: Any) -> list[int]:
 
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {name: _type_function(type_) for name, type_ in SCALAR_TYPES.items()}
+    {name: scalar(type_) for name, type_ in SCALAR_TYPES.items()}
     | {
         "Array": array,
         "JSON": json_value,
