@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from airflow_provider_tinybird.api.body import form
-from airflow_provider_tinybird.api.call import Call, Repeat, Reply
-from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
+from airflow_provider_tinybird.api.encoding import Pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
+from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.sqltext import with_format
 
 T = TypeVar("T")
@@ -47,8 +48,22 @@ def sql_as(
         ``PrettyCompact``, ``Prometheus``, ``JSON``, ...; a FORMAT clause in the SQL wins.
     :return: the bytes and the format that they are in. Scope: read on each data source and pipe it reads.
     """
+    if not format.isalnum():
+        raise InvalidInputError(f"{format!r} is no name of a format: give one such as CSVWithNames or Parquet.")
     formatted = with_format(_text(q), format)
     return _sql(formatted.text, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
+
+
+def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
+    """Run a SELECT and get its answer as Parquet, with text as text: by default Tinybird writes it as binary.
+
+    :return: the bytes. Scope: read on each data source and pipe it reads.
+    """
+    formatted = with_format(_text(q), "Parquet")
+    if formatted.format.lower() != "parquet":
+        raise InvalidInputError(f"The SQL asks for FORMAT {formatted.format}, Parquet is needed: leave the clause out.")
+    settings = {"output_format_parquet_string_as_string": 1}
+    return _sql(formatted.text, pipeline, settings, lambda reply: RawResult(reply.content, formatted.format))
 
 
 def format_of(q: str, default: str) -> str:
@@ -63,8 +78,12 @@ def read_query_result(reply: Reply) -> QueryResult:
     """
     body = reply.json_object()
     data = body.get("data")
+    # ClickHouse writes what stopped a query into the answer that it has begun; the rows before it are not all of them.
+    trouble = body.get("exception") or error_text(body)
+    if trouble:
+        raise UnreadableAnswerError(f"Could not {reply.what}: it broke while it was answered: {redact(str(trouble))}")
     if not isinstance(data, list):
-        raise UnreadableAnswerError(f"Could not {reply.what}: the answer has no rows but {str(dict(body))[:500]}")
+        raise UnreadableAnswerError(f"Could not {reply.what}: the answer has no rows but {redact(reply.text)[:500]}")
     return QueryResult(
         data=tuple(data),
         meta=tuple(ColumnMeta(str(item.get("name")), str(item.get("type"))) for item in body.get("meta") or ()),
@@ -84,7 +103,8 @@ def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, 
         what="run the SQL query",
         method="POST",
         path="/v0/sql",
-        body=form(fields + pairs(parameters or {})),
+        # Among the fields, a parameter with a name such as "q" or "token" would change the request.
+        body=form(fields + pipe_parameters(parameters)),
         read=read,
         repeat=Repeat.READ,
         scope="DATASOURCES:READ or PIPES:READ on what the query reads",

@@ -1,0 +1,145 @@
+"""Files to read and to write: local paths, and any URL that Airflow's ObjectStoragePath opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from airflow_provider_tinybird.api.body import FileBody
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.models import FileFormat
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import ObjectStoragePath
+
+_FORMATS = {
+    ".csv": FileFormat.CSV,
+    ".ndjson": FileFormat.NDJSON,
+    ".jsonl": FileFormat.NDJSON,
+    ".parquet": FileFormat.PARQUET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileToSend:
+    """A file that is about to be sent.
+
+    :param name: its name without folders.
+    :param size: bytes.
+    :param format: format, from its name unless it was given.
+    :param gzipped: whether its name says that it is compressed.
+    :param open_file: opens it for reading.
+    """
+
+    name: str
+    size: int
+    format: FileFormat
+    gzipped: bool
+    open_file: Callable[[], BinaryIO]
+
+    def as_body(self) -> FileBody:
+        """Make it a raw request body."""
+        return FileBody(self.open_file, self.size, self.format.content_type, "gzip" if self.gzipped else None)
+
+
+def file_format(value: FileFormat | str) -> FileFormat:
+    """Read the name of a format.
+
+    :raises InvalidInputError: Tinybird imports no such format.
+    """
+    try:
+        return FileFormat(value)
+    except ValueError:
+        names = ", ".join(item.value for item in FileFormat)
+        raise InvalidInputError(f"{value!r} is no format that Tinybird imports: give one of {names}.") from None
+
+
+def file_to_send(path: str | os.PathLike[str], format: FileFormat | str | None = None) -> FileToSend:
+    """Look at a file before anything is sent.
+
+    :param path: local path or URL such as ``s3://aws_default@bucket/key.csv.gz``.
+    :param format: its format; by default what its name ends in: .csv, .ndjson, .jsonl or .parquet, with or without .gz.
+    :raises InvalidInputError: there is no such file, it is a folder or empty, or its format cannot be told.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(f"The path of the file is blank ({path!r}).")
+    name = PurePosixPath(text.partition("?")[0]).name
+    gzipped = name.lower().endswith(".gz")
+    return FileToSend(
+        name=name,
+        size=_size(text),
+        format=file_format(format) if format else _format_of(name.lower().removesuffix(".gz"), text),
+        gzipped=gzipped,
+        open_file=lambda: _open(text, "rb"),
+    )
+
+
+@contextmanager
+def file_to_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that is there only when it is whole.
+
+    A local file is written beside its place and moved there at the end. On an object store a file that could not be
+    finished is removed.
+    """
+    text = os.fspath(path)
+    if _is_url(text):
+        target = _object(text)
+        try:
+            with _open(text, "wb") as file:
+                yield file
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return
+    place = Path(text)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _format_of(name: str, path: str) -> FileFormat:
+    suffix = PurePosixPath(name).suffix
+    if suffix not in _FORMATS:
+        raise InvalidInputError(
+            f"The name {path!r} does not tell the format: give format='csv', 'ndjson' or 'parquet'."
+        )
+    return _FORMATS[suffix]
+
+
+def _size(path: str) -> int:
+    place = _object(path) if _is_url(path) else Path(path)
+    if not place.exists():
+        raise InvalidInputError(
+            f"There is no file {path!r} on this worker." if not _is_url(path) else f"There is no file {path!r}."
+        )
+    if place.is_dir():
+        raise InvalidInputError(f"{path!r} is a folder: append its files one by one, for instance with a mapped task.")
+    size = place.stat().st_size
+    if size == 0:
+        raise InvalidInputError(f"The file {path!r} is empty: nothing to send.")
+    return int(size)
+
+
+def _open(path: str, mode: str) -> BinaryIO:
+    return cast(BinaryIO, (_object(path) if _is_url(path) else Path(path)).open(mode))
+
+
+def _is_url(path: str) -> bool:
+    return "://" in path
+
+
+def _object(path: str) -> ObjectStoragePath:
+    # Imported here: it pulls in fsspec, which nobody needs who only has local files.
+    from airflow_provider_tinybird._compat import ObjectStoragePath
+
+    return ObjectStoragePath(path)

@@ -1,0 +1,297 @@
+"""The hook: an Airflow connection becomes a Tinybird client, with the calls that people make by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_tinybird import connection, jobs
+from airflow_provider_tinybird._compat import BaseHook, get_connection_async
+from airflow_provider_tinybird.api import datasources, imports, pipes, query, workspaces
+from airflow_provider_tinybird.api import jobs as jobs_api
+from airflow_provider_tinybird.api.call import Call
+from airflow_provider_tinybird.api.client import AsyncClient, Client
+from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
+from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.api.models import EventsResult, ImportMode, QueryResult, RowsToDelete, Truncated
+from airflow_provider_tinybird.api.settings import Settings, SettingsError, region_hint
+from airflow_provider_tinybird.files import file_format, file_to_send
+from airflow_provider_tinybird.loads import Compression, send_batches
+from airflow_provider_tinybird.ndjson import batches
+from airflow_provider_tinybird.results import data_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+
+class TinybirdHook(BaseHook):
+    """Talks to Tinybird with the credentials of an Airflow connection.
+
+    Calls that start a job return it at once: ``wait_for_job`` waits until it is over.
+
+    :param tinybird_conn_id: id of a connection of type ``tinybird``.
+    """
+
+    conn_name_attr = "tinybird_conn_id"
+    default_conn_name = "tinybird_default"
+    conn_type = "tinybird"
+    hook_name = "Tinybird"
+
+    def __init__(self, tinybird_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tinybird_conn_id = tinybird_conn_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Fields of the connection form for Airflow below 3.2; later ones read the provider's metadata."""
+        return connection.connection_form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Labels of the connection form for Airflow below 3.2; later ones read the provider's metadata."""
+        return connection.ui_field_behaviour()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the connection says, checked.
+
+        :raises SettingsError: a field cannot be used; the message names it.
+        """
+        return connection.settings_from_connection(self.get_connection(self.tinybird_conn_id))
+
+    @cached_property
+    def client(self) -> Client:
+        """The client, one for the life of the hook. Any call of ``airflow_provider_tinybird.api`` can be sent with
+        it.
+        """
+        return Client(self.settings)
+
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[AsyncClient]:
+        """Make a client for an event loop; the connection is looked up without blocking the loop."""
+        if "settings" not in self.__dict__:
+            found = await get_connection_async(self.tinybird_conn_id)
+            self.__dict__["settings"] = connection.settings_from_connection(found)
+        async with AsyncClient(self.settings) as client:
+            yield client
+
+    def get_conn(self) -> Client:
+        """Return the client, as hooks do."""
+        return self.client
+
+    def send(self, call: Call[T]) -> T:
+        """Send any call of ``airflow_provider_tinybird.api`` and return its result."""
+        return self.client.send(call)
+
+    def send_events(
+        self, datasource: str, data: Any, *, wait: bool = True, compression: str | None = None
+    ) -> EventsResult:
+        """Append rows that are in memory, in as many requests as they need.
+
+        :param datasource: name of the data source.
+        :param data: a pandas, polars or Arrow table, records, NDJSON, or a callable that returns or yields any of them.
+        :param wait: have each request acknowledged by the database, instead of merely accepted.
+        :param compression: ``gzip``, or ``None``.
+        :return: rows in and rows in quarantine.
+        """
+        return send_batches(
+            self.client, datasource, batches(data), wait=wait, compression=Compression.parse(compression)
+        )
+
+    def append_url(
+        self,
+        datasource: str,
+        url: str,
+        *,
+        format: str = "csv",
+        mode: str = "append",
+        replace_condition: str | None = None,
+    ) -> Job:
+        """Have Tinybird fetch a file; returns the import's job at once.
+
+        :param datasource: name of an existing data source.
+        :param url: address that Tinybird can reach.
+        :param format: ``csv``, ``ndjson`` or ``parquet``.
+        :param mode: ``append``, or ``replace`` to swap the rows that are there.
+        :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
+        """
+        kind = file_format(format)
+        if _import_mode(mode, replace_condition) is ImportMode.APPEND:
+            return self.send(imports.append_url(datasource, url, format=kind))
+        return self.send(imports.replace_url(datasource, url, format=kind, condition=replace_condition))
+
+    def append_file(
+        self,
+        datasource: str,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        mode: str = "append",
+        replace_condition: str | None = None,
+    ) -> Job:
+        """Send a file, streamed; returns the import's job at once.
+
+        :param datasource: name of an existing data source.
+        :param path: local path or URL of Airflow's object storage.
+        :param format: ``csv``, ``ndjson`` or ``parquet``; by default what the name ends in, with or without ``.gz``.
+        :param mode: ``append``, or ``replace`` to swap the rows that are there.
+        :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
+        """
+        file = file_to_send(path, format)
+        if _import_mode(mode, replace_condition) is ImportMode.APPEND:
+            return self.send(imports.append_file_v1(datasource, file.as_body(), format=file.format))
+        return self.send(
+            imports.replace_file_v1(datasource, file.as_body(), format=file.format, condition=replace_condition)
+        )
+
+    def truncate(self, datasource: str) -> Truncated:
+        """Delete all rows of a data source, at once."""
+        return self.send(datasources.truncate(datasource))
+
+    def delete_rows(self, datasource: str, delete_condition: str, *, lightweight: bool = False) -> Job:
+        """Delete the rows that match a SQL condition; returns the delete's job at once.
+
+        :param lightweight: use Tinybird's lightweight delete (beta), which does not rewrite whole parts.
+        """
+        if lightweight:
+            return self.send(datasources.delete_rows_v1(datasource, delete_condition))
+        return self.send(datasources.delete_rows(datasource, delete_condition))
+
+    def count_rows_to_delete(self, datasource: str, delete_condition: str) -> RowsToDelete:
+        """Count the rows that a delete would remove, without removing them."""
+        return self.send(datasources.count_rows_to_delete(datasource, delete_condition))
+
+    def run_copy(
+        self,
+        pipe: str,
+        parameters: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+        *,
+        on_demand_compute: bool = False,
+    ) -> Job:
+        """Run a copy pipe; returns its job at once.
+
+        :param parameters: the pipe's parameters.
+        :param mode: ``append`` or ``replace``; by default as the pipe is configured.
+        """
+        return self.send(pipes.copy(pipe, parameters, mode=copy_mode(mode), on_demand_compute=on_demand_compute))
+
+    def run_sink(self, pipe: str, parameters: Mapping[str, Any] | None = None) -> Job:
+        """Run a sink pipe; returns its job at once."""
+        return self.send(pipes.sink(pipe, parameters))
+
+    def query(self, sql: str, *, pipeline: str | None = None) -> QueryResult:
+        """Run a SELECT and return its rows.
+
+        :param pipeline: name of a pipe that the SQL can read as ``_``.
+        """
+        return self.send(query.sql(sql, pipeline=pipeline))
+
+    def query_df(self, sql: str, *, pipeline: str | None = None) -> pd.DataFrame:
+        """Run a SELECT and return a pandas DataFrame with the types of the columns."""
+        return data_frame(self.send(query.sql_as_parquet(sql, pipeline=pipeline)).content)
+
+    def call_endpoint(
+        self, pipe: str, parameters: Mapping[str, Any] | None = None, *, q: str | None = None
+    ) -> QueryResult:
+        """Call an endpoint and return its rows.
+
+        :param parameters: the pipe's parameters.
+        :param q: SQL over the result, which is ``_`` in it.
+        """
+        return self.send(pipes.endpoint(pipe, parameters, q=q))
+
+    def get_job(self, job_id: str) -> Job:
+        """Look at a job."""
+        return self.send(jobs_api.get_job(job_id))
+
+    def wait_for_job(
+        self, job_id: str, *, poll_interval: float = jobs.POLL_INTERVAL, timeout: float = jobs.TIMEOUT
+    ) -> Job:
+        """Wait until a job is over and return it. It is not cancelled when the time is over.
+
+        :param poll_interval: seconds between two looks.
+        :param timeout: seconds to wait at the most.
+        :raises JobFailedError: it failed; :class:`JobCancelledError`, :class:`JobTimeoutError`, :class:`JobLostError`
+            alike.
+        """
+        rules = jobs.Rules.starting_now(timeout=timeout, poll_interval=poll_interval)
+        outcome = jobs.watch_job(self.client, jobs.Watch(job_id, rules))
+        if outcome is None:  # only with a patience, which is not given here
+            raise AssertionError("the watch ended without an outcome")
+        return jobs.job_or_error(outcome)
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Ask Tinybird to cancel a job.
+
+        :raises BadRequestError: it cannot be cancelled any more.
+        """
+        return self.send(jobs_api.cancel_job(job_id))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check the connection, for the button in Airflow's connection form; never raises.
+
+        Narrow tokens are refused the workspace but are fine: then the token itself is checked.
+        """
+        try:
+            settings = self.settings
+        except SettingsError as e:
+            return False, str(e)
+        try:
+            with Client(settings) as client:
+                return _check(client)
+        except TinybirdError as e:
+            return False, str(e)
+
+
+def copy_mode(mode: str | None) -> pipes.CopyMode | None:
+    """Read the mode of a copy.
+
+    :raises InvalidInputError: it is neither ``append`` nor ``replace``.
+    """
+    if mode is None:
+        return None
+    try:
+        return pipes.CopyMode(mode)
+    except ValueError:
+        raise InvalidInputError(
+            f"mode={mode!r} is no mode of a copy: give 'append' or 'replace', or leave it out."
+        ) from None
+
+
+def _import_mode(mode: str, replace_condition: str | None) -> ImportMode:
+    try:
+        kind = ImportMode(mode)
+    except ValueError:
+        raise InvalidInputError(f"mode={mode!r} is no mode of an import: give 'append' or 'replace'.") from None
+    if kind is ImportMode.APPEND and replace_condition is not None:
+        raise InvalidInputError("replace_condition goes with mode='replace'; mode='append' would ignore it.")
+    return kind
+
+
+def _check(client: Client) -> tuple[bool, str]:
+    place = client.settings.base_url
+    try:
+        workspace = client.send(workspaces.get_workspace())
+    except TinybirdError as refused:
+        try:
+            check = client.send(workspaces.get_auth())
+        except TinybirdError:
+            raise refused from None
+        if not check.is_valid:
+            hint = region_hint(client.settings)
+            return False, f"{place} does not know the token{f': {hint}' if hint else ''}. Check Password and Host."
+        return (
+            True,
+            f"Connected to {place}. The token is valid but narrow: it may not see which workspace it belongs to.",
+        )
+    expected = client.settings.workspace
+    if expected and workspace.name != expected:
+        return False, f"The token belongs to workspace '{workspace.name}', the connection expects '{expected}'."
+    kind = {True: " (Forward)", False: " (Classic)", None: ""}[workspace.is_forward]
+    return True, f"Connected to workspace '{workspace.name}'{kind} at {place}."

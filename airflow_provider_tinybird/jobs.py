@@ -1,0 +1,337 @@
+"""The life of a job after it was submitted: watch it until it is over, cancel it, say how it ended.
+
+One engine for the operators, the sensor and the trigger, sync and async. Nothing here knows Airflow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_tinybird.api import jobs as jobs_api
+from airflow_provider_tinybird.api.client import AsyncClient, Client
+from airflow_provider_tinybird.api.errors import (
+    ApiError,
+    JobCancelledError,
+    JobFailedError,
+    JobLostError,
+    JobTimeoutError,
+    NotFoundError,
+    TinybirdError,
+)
+from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job
+from airflow_provider_tinybird.api.redact import redact
+
+log = logging.getLogger(__name__)
+
+POLL_INTERVAL = 5.0
+"""Seconds between two looks at a job."""
+
+TIMEOUT = 24 * 3600.0
+"""Seconds that a job may take, its wait in Tinybird's queue included. Tinybird itself forgets jobs after 48 hours."""
+
+FAILURES_TOLERATED = 10
+"""Looks in a row that may fail before a job counts as lost: a blip of the network says nothing of the job."""
+
+NOT_FOUND_TOLERATED = 3
+"""Looks in a row that may answer 404."""
+
+
+class Ending(StrEnum):
+    """How the wait for a job ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How to wait for a job.
+
+    :param poll_interval: seconds between two looks; a jitter of a tenth is put on top, so that many tasks do not look
+        at once.
+    :param deadline: moment (seconds since the epoch) after which the wait is over. Wall-clock, so that it means the
+        same on a worker and on each triggerer.
+    :param started_at: moment at which the job was submitted, or the wait for somebody else's began; for telling how
+        long it took.
+    :param failures_tolerated: looks in a row that may fail.
+    :param not_found_tolerated: looks in a row that may answer 404: a job that was just created need not be known
+        everywhere yet.
+    """
+
+    poll_interval: float = POLL_INTERVAL
+    deadline: float
+    started_at: float
+    failures_tolerated: int = FAILURES_TOLERATED
+    not_found_tolerated: int = NOT_FOUND_TOLERATED
+
+    @classmethod
+    def starting_now(cls, *, timeout: float = TIMEOUT, poll_interval: float = POLL_INTERVAL) -> Rules:
+        """Make the rules for a job that is submitted now."""
+        now = time.time()
+        return cls(poll_interval=poll_interval, deadline=now + timeout, started_at=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended; also what a trigger sends to its task.
+
+    :param ending: kind of ending.
+    :param job_id: the job.
+    :param message: what happened and what to do, for people; empty when it is done.
+    :param waited: seconds since it was submitted, or since the wait began.
+    :param job: the job as JSON, small and without secrets, as last seen; empty when it was never seen.
+    :param version: version of this structure, which outlives an upgrade in Airflow's database.
+    """
+
+    ending: Ending
+    job_id: str
+    message: str = ""
+    waited: float = 0.0
+    job: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+    def to_payload(self) -> dict[str, Any]:
+        """Write it as JSON."""
+        return asdict(self) | {"ending": self.ending.value, "job": dict(self.job)}
+
+    @classmethod
+    def from_payload(cls, payload: object) -> Outcome:
+        """Read what a trigger sent.
+
+        :raises TinybirdError: it is nothing that this version understands.
+        """
+        if not isinstance(payload, Mapping) or "ending" not in payload or "job_id" not in payload:
+            raise TinybirdError(
+                f"The trigger sent {redact(repr(payload))[:200]}, which is no ending of a job. The job's state is unknown: "
+                "look it up in Tinybird before running this task again."
+            )
+        try:
+            ending = Ending(payload["ending"])
+        except ValueError:
+            raise TinybirdError(
+                f"The trigger of job {payload['job_id']} sent the unknown ending {payload['ending']!r}: are worker and "
+                "triggerer on the same version of this provider?"
+            ) from None
+        return cls(
+            ending=ending,
+            job_id=str(payload["job_id"]),
+            message=str(payload.get("message") or ""),
+            waited=float(payload.get("waited") or 0.0),
+            job=payload.get("job") or {},
+            version=int(payload.get("version") or 1),
+        )
+
+    def as_job(self) -> Job:
+        """Read the job in it."""
+        return parse_job({"job_id": self.job_id, **self.job})
+
+
+class Watch:
+    """Decides, look by look, whether the wait for a job is over. It does no input or output itself.
+
+    :param job_id: the job.
+    :param rules: how to wait.
+    :param clock: tells the seconds since the epoch.
+    """
+
+    def __init__(self, job_id: str, rules: Rules, *, clock: Callable[[], float] = time.time) -> None:
+        self.job_id = job_id
+        self.rules = rules
+        self._clock = clock
+        self._failures = 0
+        self._last: Job | None = None
+
+    def saw(self, job: Job) -> Outcome | None:
+        """Take in what a look found; returns the outcome once there is one."""
+        self._failures = 0
+        if self._last is None or self._last.status_text != job.status_text:
+            log.info("%s is %s (after %.0f s).", _capital(str(job)), job.status_text, self._waited())
+        self._last = job
+        if job.status is JobStatus.DONE:
+            return self._outcome(Ending.DONE)
+        if job.status is JobStatus.ERROR:
+            return self._outcome(Ending.FAILED, f"failed: {job.error or 'Tinybird does not say why'}")
+        if job.status is JobStatus.CANCELLED:
+            return self._outcome(
+                Ending.CANCELLED, f"was cancelled{f': {job.error}' if job.error else ', not by this task'}"
+            )
+        return self.expired()
+
+    def failed(self, error: TinybirdError) -> Outcome | None:
+        """Take in that a look failed; returns the outcome when that was one too many.
+
+        A failure to look is no failure of the job, so the message says that the job may go on.
+        """
+        self._failures += 1
+        tolerated = self.rules.failures_tolerated
+        if isinstance(error, NotFoundError):
+            tolerated = self.rules.not_found_tolerated
+            what = "is not known to Tinybird (any more): it keeps jobs for 48 hours. Look for it in tinybird.jobs_log"
+        elif isinstance(error, ApiError) and not error.retry_can_help:
+            tolerated = 0
+            what = f"cannot be looked at: {error} It may go on running"
+        else:
+            what = (
+                f"could not be looked at {self._failures} times in a row, at last because: {error} It may go on running"
+            )
+        if self._failures > tolerated:
+            return self._outcome(Ending.LOST, what)
+        log.warning(
+            "Looking at job %s failed, %d in a row; it is looked at again: %s", self.job_id, self._failures, error
+        )
+        return self.expired()
+
+    def expired(self) -> Outcome | None:
+        """Return the outcome if the deadline is over."""
+        if self._clock() < self.rules.deadline:
+            return None
+        allowed = self.rules.deadline - self.rules.started_at
+        status = self._last.status_text if self._last else "never seen"
+        return self._outcome(Ending.TIMEOUT, f"was still '{status}' when its {allowed:.0f} s (timeout) were over")
+
+    def pause(self) -> float:
+        """Seconds to wait before the next look, never past the deadline."""
+        jittered = self.rules.poll_interval * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, keeps no secret
+        return max(0.0, min(jittered, self.rules.deadline - self._clock()))
+
+    def _outcome(self, ending: Ending, what: str = "") -> Outcome:
+        job = self._last
+        name = _capital(str(job)) if job else f"Job {self.job_id}"
+        about = f" ({_about(job)})" if job and _about(job) else ""
+        return Outcome(
+            ending=ending,
+            job_id=self.job_id,
+            message=f"{name}{about} {what.rstrip('.')}, after {self._waited():.0f} s." if what else "",
+            waited=round(self._waited(), 3),
+            job=small_json(job.raw) if job else {},
+        )
+
+    def _waited(self) -> float:
+        return max(0.0, self._clock() - self.rules.started_at)
+
+
+def look(client: Client, watch: Watch) -> Outcome | None:
+    """Look at a job once; returns the outcome once there is one."""
+    try:
+        return watch.saw(client.send(jobs_api.get_job(watch.job_id)))
+    except TinybirdError as e:
+        return watch.failed(e)
+
+
+def watch_job(client: Client, watch: Watch, *, patience: float | None = None) -> Outcome | None:
+    """Look at a job until it is over.
+
+    :param client: sends the looks.
+    :param watch: decides.
+    :param patience: give up after this many seconds and return ``None``, so that the caller can defer; by default
+        never.
+    :return: how it ended.
+    """
+    give_up = None if patience is None else time.monotonic() + patience
+    while True:
+        outcome = look(client, watch)
+        if outcome:
+            return outcome
+        pause = watch.pause()
+        if give_up is not None:
+            left = give_up - time.monotonic()
+            if left <= 0:
+                return None
+            # While it is watched for a few seconds only, look more often: most jobs are over by then.
+            pause = min(pause, left, 1.0)
+        time.sleep(pause)
+
+
+async def watch_job_async(client: AsyncClient, watch: Watch) -> Outcome:
+    """Look at a job until it is over, from an event loop. It pauses first: whoever started the wait has just looked."""
+    while True:
+        await asyncio.sleep(watch.pause())
+        try:
+            outcome = watch.saw(await client.send(jobs_api.get_job(watch.job_id)))
+        except TinybirdError as e:
+            outcome = watch.failed(e)
+        if outcome:
+            return outcome
+
+
+def job_or_error(outcome: Outcome, *, note: str = "") -> Job:
+    """Return the job if it is done, and raise the right error if it is not.
+
+    :param note: sentence for the end of the message, such as what became of the cancel.
+    """
+    message = f"{outcome.message} {note}".strip()
+    if outcome.ending is Ending.DONE:
+        return outcome.as_job()
+    if outcome.ending is Ending.LOST:
+        raise JobLostError(message)
+    kinds = {
+        Ending.FAILED: JobFailedError,
+        Ending.CANCELLED: JobCancelledError,
+        Ending.TIMEOUT: JobTimeoutError,
+    }
+    raise kinds[outcome.ending](message, outcome.as_job())
+
+
+def describe_cancel(answer: Job | TinybirdError, job_id: str) -> str:
+    """Say in one sentence what became of a request to cancel."""
+    if isinstance(answer, Job):
+        return f"Tinybird was asked to cancel job {job_id}: it is {answer.status_text}."
+    if isinstance(answer, ApiError) and answer.status == 400:
+        return f"Tinybird refused to cancel job {job_id}: {answer.answer.text.rstrip('.')}. What it has written stays."
+    return f"Job {job_id} could not be cancelled and may go on running: {answer}"
+
+
+def cancel(client: Client, job_id: str) -> str:
+    """Ask Tinybird to cancel a job; never raises, since a refusal is an expected answer.
+
+    :return: what became of it, one sentence.
+    """
+    answer: Job | TinybirdError
+    try:
+        answer = client.send(jobs_api.cancel_job(job_id))
+    except TinybirdError as e:
+        answer = e
+    return describe_cancel(answer, job_id)
+
+
+async def cancel_async(client: AsyncClient, job_id: str) -> str:
+    """Ask Tinybird to cancel a job, from an event loop; see :func:`cancel`."""
+    answer: Job | TinybirdError
+    try:
+        answer = await client.send(jobs_api.cancel_job(job_id))
+    except TinybirdError as e:
+        answer = e
+    return describe_cancel(answer, job_id)
+
+
+def small_json(value: Any) -> Any:
+    """Copy JSON for XCom and events: long texts are cut, addresses lose their query strings, which may be
+    credentials.
+    """
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {str(key): small_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [small_json(item) for item in value[:100]]
+    return value
+
+
+def _about(job: Job) -> str:
+    if job.pipe:
+        return f"pipe '{job.pipe}'"
+    return f"data source '{job.datasource}'" if job.datasource else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

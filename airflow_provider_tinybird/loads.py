@@ -1,0 +1,119 @@
+"""Send batches of rows as events, and tell exactly what is in when it breaks."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_provider_tinybird.api import events
+from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import (
+    InvalidInputError,
+    OutcomeUnknownError,
+    PartiallyIngestedError,
+    TinybirdError,
+)
+from airflow_provider_tinybird.api.models import EventsResult
+from airflow_provider_tinybird.ndjson import Batch
+
+log = logging.getLogger(__name__)
+
+
+class Compression(StrEnum):
+    """How bodies of events are compressed."""
+
+    GZIP = "gzip"
+
+    @classmethod
+    def parse(cls, value: str | None) -> Compression | None:
+        """Read an argument.
+
+        :raises InvalidInputError: Tinybird documents no such compression.
+        """
+        if value is None or value == "none":
+            return None
+        try:
+            return cls(value)
+        except ValueError:
+            raise InvalidInputError(f"compression={value!r} is not known: leave it out, or give 'gzip'.") from None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What of a load is known to be in.
+
+    :param batches: bodies that Tinybird acknowledged.
+    :param rows: rows in them.
+    :param successful_rows: of these, rows that are in the data source.
+    :param quarantined_rows: of these, rows in quarantine.
+    """
+
+    batches: int = 0
+    rows: int = 0
+    successful_rows: int = 0
+    quarantined_rows: int = 0
+
+    def add(self, batch: Batch, result: EventsResult) -> None:
+        """Count an acknowledged batch."""
+        self.batches += 1
+        self.rows += batch.rows
+        self.successful_rows += result.successful_rows
+        self.quarantined_rows += result.quarantined_rows
+
+
+class LoadInterruptedError(TinybirdError):
+    """A load broke after part of its rows were in. Running it again from the start would double them."""
+
+    retry_can_help = False
+
+
+def send_batches(
+    client: Client,
+    datasource: str,
+    batches: Iterable[Batch],
+    *,
+    wait: bool = True,
+    compression: Compression | None = None,
+) -> EventsResult:
+    """Send batches one after the other.
+
+    :param client: sends them.
+    :param datasource: name of the data source.
+    :param batches: bodies of NDJSON.
+    :param wait: have each acknowledged by the database.
+    :param compression: how to compress the bodies.
+    :return: the sums.
+    :raises LoadInterruptedError: it broke after rows were in; the message tells which.
+    :raises TinybirdError: it broke before anything was in.
+    """
+    progress = Progress()
+    try:
+        for batch in batches:
+            body = _compress(batch.body) if compression else batch.body
+            call = events.send_events(datasource, body, wait=wait, gzipped=compression is not None)
+            progress.add(batch, client.send(call))
+            log.info("Sent batch %d to '%s': %d rows so far.", progress.batches, datasource, progress.rows)
+    except Exception as e:
+        if progress.batches == 0:
+            raise
+        raise LoadInterruptedError(_interrupted(datasource, progress, e)) from e
+    return EventsResult(progress.successful_rows, progress.quarantined_rows)
+
+
+def _interrupted(datasource: str, progress: Progress, cause: Exception) -> str:
+    state = {
+        OutcomeUnknownError: "It is unknown whether the batch after them is in.",
+        PartiallyIngestedError: "The batch after them is in only in part.",
+    }.get(type(cause), "The batch after them is not in.")
+    return (
+        f"The load into '{datasource}' broke: the first {progress.rows} rows ({progress.batches} batches) are in. {state} Load only "
+        f"what is missing: running it again from the start would double them. The cause: {cause}"
+    )
+
+
+# Level 1: with the rows of a load it is four times as fast as the default level and compresses nearly as well.
+def _compress(body: bytes | memoryview) -> bytes:
+    return gzip.compress(body, compresslevel=1, mtime=0)

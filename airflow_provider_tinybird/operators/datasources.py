@@ -1,0 +1,198 @@
+"""Operators on data sources: append or replace by URL or file, truncate, delete by condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_tinybird.jobs import small_json
+from airflow_provider_tinybird.operators.base import (
+    TinybirdJobOperator,
+    TinybirdOperator,
+    clear_failure,
+    import_xcom,
+    job_xcom,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+    from airflow_provider_tinybird.api.job import Job
+
+
+class TinybirdAppendUrlOperator(TinybirdJobOperator):
+    """Have Tinybird fetch a file and append it to a data source, or replace what is there.
+
+    Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``.
+
+    Tinybird allows 5 such calls a minute for a workspace: an Airflow pool keeps mapped tasks below that.
+
+    :param datasource: name of an existing data source (templated).
+    :param url: address of the file, which Tinybird must be able to reach; plain or gzipped (templated).
+    :param format: ``csv``, ``ndjson`` or ``parquet`` (templated).
+    :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
+        (templated).
+    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the
+        partition key (templated).
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "url", "format", "mode", "replace_condition")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
+
+    def __init__(
+        self,
+        *,
+        datasource: str,
+        url: str,
+        format: str = "csv",
+        mode: str = "append",
+        replace_condition: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.datasource = datasource
+        self.url = url
+        self.format = format
+        self.mode = mode
+        self.replace_condition = replace_condition
+
+    def start_job(self) -> Job:
+        """Hand the address to Tinybird."""
+        return self.hook.append_url(
+            self.datasource, self.url, format=self.format, mode=self.mode, replace_condition=self.replace_condition
+        )
+
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns."""
+        return import_xcom(job, self.hook.settings.base_url)
+
+
+class TinybirdAppendFileOperator(TinybirdJobOperator):
+    """Send a file to a data source, streamed: append it, or replace what is there.
+
+    Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``.
+
+    :param datasource: name of an existing data source (templated).
+    :param path: local path on the worker, or any URL that Airflow's ObjectStoragePath opens, such as
+        ``s3://aws_default@bucket/day.parquet`` (templated).
+    :param format: ``csv``, ``ndjson`` or ``parquet``; by default what the name ends in, with or without ``.gz``
+        (templated).
+    :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
+        (templated).
+    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the
+        partition key (templated).
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "path", "format", "mode", "replace_condition")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
+
+    def __init__(
+        self,
+        *,
+        datasource: str,
+        path: str,
+        format: str | None = None,
+        mode: str = "append",
+        replace_condition: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.datasource = datasource
+        self.path = path
+        self.format = format
+        self.mode = mode
+        self.replace_condition = replace_condition
+
+    def start_job(self) -> Job:
+        """Send the file."""
+        return self.hook.append_file(
+            self.datasource, self.path, format=self.format, mode=self.mode, replace_condition=self.replace_condition
+        )
+
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns."""
+        return import_xcom(job, self.hook.settings.base_url)
+
+
+class TinybirdTruncateOperator(TinybirdOperator):
+    """Delete all rows of a data source. Materialized views that it feeds keep theirs.
+
+    Token scope: ``DATASOURCES:CREATE``. Returns ``truncated, result``.
+
+    :param datasource: name of the data source (templated).
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource")
+
+    def __init__(self, *, datasource: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.datasource = datasource
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Truncate it."""
+        with clear_failure():
+            truncated = self.hook.truncate(self.datasource)
+        self.log.info("Truncated data source '%s'.", self.datasource)
+        return {"truncated": True, "result": small_json(truncated.result)}
+
+
+class TinybirdDeleteOperator(TinybirdJobOperator):
+    """Delete the rows of a data source that match a SQL condition. Materialized views that it feeds keep theirs.
+
+    Token scope: ``DATASOURCES:CREATE``. Returns ``id, job_id, delete_id, job_url, status, job, rows_affected``; a dry
+    run returns ``rows_to_be_deleted``.
+
+    :param datasource: name of the data source (templated).
+    :param delete_condition: SQL condition, never blank (templated).
+    :param dry_run: only count the rows.
+    :param lightweight: use Tinybird's lightweight delete (beta), which does not rewrite whole parts.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "delete_condition")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"delete_condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
+
+    def __init__(
+        self,
+        *,
+        datasource: str,
+        delete_condition: str,
+        dry_run: bool = False,
+        lightweight: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.datasource = datasource
+        self.delete_condition = delete_condition
+        self.count_only = dry_run  # every operator has a method of the name dry_run
+        self.lightweight = lightweight
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Count the rows, or delete them."""
+        if not self.count_only:
+            return super().execute(context)
+        with clear_failure():
+            counted = self.hook.count_rows_to_delete(self.datasource, self.delete_condition)
+        self.log.info("%d rows of data source '%s' would be deleted.", counted.rows_to_be_deleted, self.datasource)
+        return {"rows_to_be_deleted": counted.rows_to_be_deleted}
+
+    def start_job(self) -> Job:
+        """Start the delete."""
+        return self.hook.delete_rows(self.datasource, self.delete_condition, lightweight=self.lightweight)
+
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns."""
+        if job.status.is_successful:
+            self.log.info("Deleted %s rows of data source '%s'.", job.rows_affected, self.datasource)
+        return {
+            "id": job.id,
+            "delete_id": str(job.raw.get("delete_id") or job.id),
+            **job_xcom(job),
+            "job_url": f"{self.hook.settings.base_url}/v0/jobs/{job.id}",
+            "rows_affected": job.rows_affected,
+        }

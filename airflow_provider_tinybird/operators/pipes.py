@@ -1,0 +1,203 @@
+"""Operators on pipes: run copies, sinks and populates; call endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_tinybird.api import pipes
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.models import EndpointFormat
+from airflow_provider_tinybird.operators.base import (
+    TinybirdJobOperator,
+    TinybirdOperator,
+    clear_failure,
+    job_xcom,
+)
+from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+    from airflow_provider_tinybird.api.job import Job
+
+
+class TinybirdCopyOperator(TinybirdJobOperator):
+    """Run a copy pipe and be green when its rows are in the target.
+
+    Token scopes: ``PIPES:READ:<pipe>`` and ``DATASOURCES:APPEND`` on the target. Returns ``job_id, status, job``.
+
+    :param pipe: name of the copy pipe (templated).
+    :param parameters: the pipe's parameters: text, numbers, booleans, dates, times or lists of these (templated).
+    :param mode: ``append`` or ``replace``; by default as the pipe is configured (templated).
+    :param on_demand_compute: run on compute of its own (paid plans).
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "parameters", "mode")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        pipe: str,
+        parameters: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+        on_demand_compute: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipe = pipe
+        self.parameters = parameters
+        self.mode = mode
+        self.on_demand_compute = on_demand_compute
+
+    def start_job(self) -> Job:
+        """Start the copy."""
+        return self.hook.run_copy(self.pipe, self.parameters, self.mode, on_demand_compute=self.on_demand_compute)
+
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns."""
+        return job_xcom(job)
+
+
+class TinybirdSinkOperator(TinybirdJobOperator):
+    """Run a sink pipe and be green when its files are written.
+
+    Token scope: ``PIPES:READ:<pipe>``. Returns ``job_id, status, job``. Sinks need a paid plan.
+
+    :param pipe: name of the sink pipe (templated).
+    :param parameters: the pipe's parameters and those of its file template (templated).
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "parameters")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+
+    def __init__(self, *, pipe: str, parameters: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pipe = pipe
+        self.parameters = parameters
+
+    def start_job(self) -> Job:
+        """Start the sink."""
+        return self.hook.run_sink(self.pipe, self.parameters)
+
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns."""
+        return job_xcom(job)
+
+
+class TinybirdPopulateOperator(TinybirdJobOperator):
+    """Fill a materialized view from the rows that its source holds; Classic workspaces only.
+
+    Token scope: ``PIPES:CREATE``. Returns ``job_id, status, job``.
+
+    :param pipe: name of the pipe (templated).
+    :param node: name or id of its materialized node (templated).
+    :param truncate: empty the target first, so that running it again does not double its rows.
+    :param populate_subset: share of the source's rows to take, above 0 and at most 1; wins over the condition
+        (templated).
+    :param populate_condition: SQL condition on the source's rows (templated).
+    :param unlink_on_populate_error: take the view off its source when this fails.
+    :param on_demand_compute: run on compute of its own (paid plans).
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "node", "populate_subset", "populate_condition")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"populate_condition": "sql"}
+
+    def __init__(
+        self,
+        *,
+        pipe: str,
+        node: str,
+        truncate: bool = False,
+        populate_subset: float | None = None,
+        populate_condition: str | None = None,
+        unlink_on_populate_error: bool = False,
+        on_demand_compute: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipe = pipe
+        self.node = node
+        self.truncate = truncate
+        self.populate_subset = populate_subset
+        self.populate_condition = populate_condition
+        self.unlink_on_populate_error = unlink_on_populate_error
+        self.on_demand_compute = on_demand_compute
+
+    def start_job(self) -> Job:
+        """Start the populate."""
+        call = pipes.populate(
+            self.pipe,
+            self.node,
+            truncate=self.truncate,
+            populate_subset=float(self.populate_subset) if self.populate_subset is not None else None,
+            populate_condition=self.populate_condition,
+            unlink_on_populate_error=self.unlink_on_populate_error,
+            on_demand_compute=self.on_demand_compute,
+        )
+        return self.hook.send(call)
+
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns."""
+        return job_xcom(job)
+
+
+class TinybirdEndpointOperator(TinybirdOperator):
+    """Call an endpoint and return its rows, or write them to a file.
+
+    Token scope: ``PIPES:READ:<pipe>``. Returns ``data, meta, rows, rows_before_limit_at_least, statistics``, or
+    ``output_path, size`` when the result went to a file.
+
+    :param pipe: name of the pipe (templated).
+    :param parameters: the pipe's parameters: text, numbers, booleans, dates, times or lists of these (templated).
+    :param q: SQL over the result, which is ``_`` in it (templated).
+    :param format: ``json``, ``csv``, ``ndjson``, ``parquet`` or ``prometheus`` (templated).
+    :param output_path: where to write the answer as it streams in: a local path, or any URL that Airflow's
+        ObjectStoragePath opens (templated).
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "parameters", "q", "format", "output_path")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "q": "sql"}
+
+    def __init__(
+        self,
+        *,
+        pipe: str,
+        parameters: Mapping[str, Any] | None = None,
+        q: str | None = None,
+        format: str = "json",
+        output_path: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipe = pipe
+        self.parameters = parameters
+        self.q = q
+        self.format = format
+        self.output_path = output_path
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Call the endpoint."""
+        with clear_failure():
+            kind = _endpoint_format(self.format)
+            what = f"The result of endpoint '{self.pipe}'"
+            if self.output_path is not None:
+                call = pipes.endpoint_as(self.pipe, kind, self.parameters, q=self.q)
+                return write_result(self.hook.client, call, self.output_path)
+            if kind is EndpointFormat.JSON:
+                return query_xcom(self.hook.call_endpoint(self.pipe, self.parameters, q=self.q), what)
+            return raw_xcom(self.hook.send(pipes.endpoint_as(self.pipe, kind, self.parameters, q=self.q)), what)
+
+
+def _endpoint_format(value: str) -> EndpointFormat:
+    try:
+        return EndpointFormat(value)
+    except ValueError:
+        names = ", ".join(item.value for item in EndpointFormat)
+        raise InvalidInputError(f"format={value!r} is no format of an endpoint: give one of {names}.") from None

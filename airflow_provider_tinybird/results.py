@@ -1,0 +1,110 @@
+"""Results of queries on their way to XCom, to a DataFrame or to a file."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tinybird.api.call import Call
+from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.models import QueryResult, RawResult
+from airflow_provider_tinybird.files import file_to_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+LARGEST_XCOM = 1_000_000
+"""Bytes of JSON of a result that may go to XCom, which lives in Airflow's database."""
+
+_BINARY = frozenset({"parquet", "arrow", "arrowstream", "native", "rowbinary"})
+
+
+def data_frame(parquet: bytes) -> pd.DataFrame:
+    """Turn an answer in Parquet into a DataFrame.
+
+    Integers and booleans with nulls get pandas's nullable types, as floats would lose the last digits of large ones.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(parquet))
+    columns = {name: _column(table.column(index), pa) for index, name in enumerate(table.column_names)}
+    return _frame(columns, table.column_names)
+
+
+def query_xcom(result: QueryResult, what: str) -> dict[str, Any]:
+    """Make a result small JSON for XCom, with Tinybird's own keys.
+
+    :param what: what the result is of, for the message.
+    :raises InvalidInputError: it is larger than XCom should hold.
+    """
+    value: dict[str, Any] = {
+        "data": [dict(row) for row in result.data],
+        "meta": [{"name": column.name, "type": column.type} for column in result.meta],
+        "rows": result.rows,
+        "rows_before_limit_at_least": result.rows_before_limit_at_least,
+        "statistics": dict(result.statistics),
+    }
+    return _within_limit(value, what)
+
+
+def raw_xcom(result: RawResult, what: str) -> dict[str, Any]:
+    """Make a result in another format small JSON for XCom: the text itself is ``data``.
+
+    :raises InvalidInputError: it is binary or larger than XCom should hold.
+    """
+    if result.format.lower() in _BINARY:
+        raise InvalidInputError(
+            f"{what} came as {result.format}, which is no text: give output_path to write it to a file."
+        )
+    empty = {"meta": None, "rows": None, "rows_before_limit_at_least": None, "statistics": None}
+    return _within_limit({"data": result.text, **empty}, what)
+
+
+def write_result(client: Client, call: Call[Any], output_path: str) -> dict[str, Any]:
+    """Write the answer to a call to a file as it streams in; the file is there only when it is whole.
+
+    :param output_path: local path, or any URL that Airflow's ObjectStoragePath opens.
+    :return: small JSON for XCom: ``output_path`` and ``size`` in bytes.
+    """
+    if not output_path.strip():
+        raise InvalidInputError("output_path is blank: leave it out to get the result itself.")
+    written = client.download(call, lambda: file_to_write(output_path))
+    log.info("Wrote %d bytes to %s.", written.size, output_path)
+    return {"output_path": output_path, "size": written.size}
+
+
+def _within_limit(value: Mapping[str, Any], what: str) -> dict[str, Any]:
+    size = len(json.dumps(value))
+    if size > LARGEST_XCOM:
+        raise InvalidInputError(
+            f"{what} is {size:,} bytes of JSON, and XCom should hold {LARGEST_XCOM:,} at the most: give output_path to write it to a file, "
+            "or aggregate or limit it."
+        )
+    return dict(value)
+
+
+def _column(column: Any, pa: Any) -> Any:
+    kind = column.type
+    if column.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return column.to_pandas(types_mapper=_nullable(kind, pa))
+    return column.to_pandas(date_as_object=False)
+
+
+def _nullable(kind: Any, pa: Any) -> Any:
+    from pandas.api.types import pandas_dtype
+
+    name = "boolean" if pa.types.is_boolean(kind) else str(kind).replace("uint", "UInt").replace("int", "Int")
+    return {kind: pandas_dtype(name)}.get
+
+
+def _frame(columns: Mapping[str, Any], names: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(columns, columns=names)

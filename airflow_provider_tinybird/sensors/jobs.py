@@ -1,0 +1,126 @@
+"""The sensor that waits for a job which somebody else started."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_tinybird import jobs
+from airflow_provider_tinybird._compat import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.operators.base import TRIGGER_SLACK, job_xcom
+from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+
+
+FAILURES_TOLERATED = 1_000_000
+"""Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
+
+
+class TinybirdJobSensor(BaseSensorOperator):
+    """Wait until a job is over: green when it is done, red when it failed or was cancelled.
+
+    It never cancels the job, which is not its own. Token scope: ``DATASOURCES:CREATE`` (an append token may read the
+    imports that it started). Returns ``job_id, status, job``.
+
+    :param job_id: id of the job, usually the ``job_id`` that an operator with ``wait_for_completion=False`` returned
+        (templated).
+    :param deferrable: wait in the triggerer, without holding a worker slot.
+    :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
+
+    ``poke_interval``, ``timeout``, ``mode`` and ``soft_fail`` are those of every sensor and mean the same in each mode.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "job_id")
+    ui_color = "#27f795"
+    ui_fgcolor = "#25283d"
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        tinybird_conn_id: str = TinybirdHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self.deferrable = deferrable
+        self.tinybird_conn_id = tinybird_conn_id
+
+    @cached_property
+    def hook(self) -> TinybirdHook:
+        """The hook for the connection."""
+        return TinybirdHook(self.tinybird_conn_id)
+
+    @cached_property
+    def _watch(self) -> jobs.Watch:
+        # The sensor's own timeout ends the wait, so the watch has no end of its own in any mode.
+        now = time.time()
+        rules = jobs.Rules(
+            deadline=math.inf, started_at=now, failures_tolerated=FAILURES_TOLERATED, not_found_tolerated=0
+        )
+        return jobs.Watch(self.job_id, rules)
+
+    def execute(self, context: Context) -> Any:
+        """Wait, here or in the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        value = self.poke(context)
+        if value:
+            return value.xcom_value
+        now = time.time()
+        self.log.info("Waiting for job %s in the triggerer.", self.job_id)
+        self.defer(
+            trigger=TinybirdJobTrigger(
+                tinybird_conn_id=self.tinybird_conn_id,
+                job_id=self.job_id,
+                poll_interval=self.poke_interval,
+                deadline=now + self.timeout,
+                started_at=now,
+                failures_tolerated=FAILURES_TOLERATED,
+                not_found_tolerated=0,
+                cancel_on_kill=False,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout) + TRIGGER_SLACK,
+        )
+        raise AssertionError("defer() returned")
+
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
+        """Look once."""
+        outcome = jobs.look(self.hook.client, self._watch)
+        if outcome is None:
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=job_xcom(jobs.job_or_error(outcome)))
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        """Take up what the trigger found, as the other modes would have."""
+        outcome = jobs.Outcome.from_payload(event)
+        try:
+            if outcome.ending is jobs.Ending.TIMEOUT:
+                self._time_out(outcome.message)
+            return job_xcom(jobs.job_or_error(outcome))
+        except TinybirdError as e:
+            # Not soft_fail: that is for time running out, and a failed job is no such thing.
+            if self.never_fail:
+                raise AirflowSkipException("Skipping due to never_fail is set to True.") from e
+            raise
+
+    def _time_out(self, message: str) -> NoReturn:
+        if self.soft_fail or self.never_fail:
+            raise AirflowSkipException(message)
+        raise AirflowSensorTimeout(message)

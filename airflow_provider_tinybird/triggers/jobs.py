@@ -1,0 +1,97 @@
+"""The trigger that waits for a job, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow_provider_tinybird import jobs
+from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
+from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.settings import SettingsError
+from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+
+
+class TinybirdJobTrigger(BaseTrigger):
+    """Waits until a job is over and sends one :class:`~airflow_provider_tinybird.jobs.Outcome` as its event.
+
+    Its arguments are stored by Airflow while a task is deferred, also across upgrades of this package: plain JSON, no
+    secrets, and new ones have defaults.
+
+    :param tinybird_conn_id: id of the connection.
+    :param job_id: the job.
+    :param poll_interval: seconds between two looks.
+    :param deadline: moment (seconds since the epoch) after which the wait is over; the task then cancels the job.
+    :param started_at: moment at which the job was submitted, or the wait for somebody else's began.
+    :param failures_tolerated: looks in a row that may fail.
+    :param not_found_tolerated: looks in a row that may answer 404.
+    :param cancel_on_kill: cancel the job when a user fails, clears or marks the deferred task (Airflow 3.3 and later).
+    """
+
+    def __init__(
+        self,
+        *,
+        tinybird_conn_id: str,
+        job_id: str,
+        poll_interval: float = jobs.POLL_INTERVAL,
+        deadline: float,
+        started_at: float,
+        failures_tolerated: int = jobs.FAILURES_TOLERATED,
+        not_found_tolerated: int = jobs.NOT_FOUND_TOLERATED,
+        cancel_on_kill: bool = True,
+    ) -> None:
+        super().__init__()
+        self.tinybird_conn_id = tinybird_conn_id
+        self.job_id = job_id
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.started_at = started_at
+        self.failures_tolerated = failures_tolerated
+        self.not_found_tolerated = not_found_tolerated
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Write down what Airflow stores."""
+        return (
+            "airflow_provider_tinybird.triggers.jobs.TinybirdJobTrigger",
+            {
+                "tinybird_conn_id": self.tinybird_conn_id,
+                "job_id": self.job_id,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+                "started_at": self.started_at,
+                "failures_tolerated": self.failures_tolerated,
+                "not_found_tolerated": self.not_found_tolerated,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch the job. An exception from here would fail the task without its having a chance to say anything."""
+        rules = jobs.Rules(
+            poll_interval=self.poll_interval,
+            deadline=self.deadline,
+            started_at=self.started_at,
+            failures_tolerated=self.failures_tolerated,
+            not_found_tolerated=self.not_found_tolerated,
+        )
+        watch = jobs.Watch(self.job_id, rules)
+        try:
+            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+                outcome = await jobs.watch_job_async(client, watch)
+        except Exception as e:
+            self.log.exception("Waiting for job %s broke.", self.job_id)
+            message = f"Job {self.job_id} could not be watched and may go on running: {type(e).__name__}: {e}"
+            outcome = jobs.Outcome(ending=jobs.Ending.LOST, job_id=self.job_id, message=message)
+        yield TriggerEvent(outcome.to_payload())
+
+    async def on_kill(self) -> None:
+        """Cancel the job: a user failed, cleared or marked the task. Called by Airflow 3.3 and later only."""
+        if not self.cancel_on_kill:
+            self.log.info("Job %s goes on running: cancel_on_kill is off.", self.job_id)
+            return
+        try:
+            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+                self.log.info("%s", await jobs.cancel_async(client, self.job_id))
+        except (TinybirdError, SettingsError) as e:
+            self.log.warning("Job %s could not be cancelled and may go on running: %s", self.job_id, e)
