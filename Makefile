@@ -1,0 +1,67 @@
+# Needs make and Python 3.11 or newer; everything else is installed into .venv by scripts/setup.py.
+#   PYTHON=/path/to/python   another Python to make .venv from
+#   ARGS="-k copy -x"        more arguments for pytest
+#   WORKERS=4                test processes (0: all in one)
+#   PORT=7181                port of "make sandbox"
+
+PYTHON ?=
+ARGS ?=
+WORKERS ?= 2
+PORT ?= 7181
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock build clean sandbox
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# "command -v" is not enough: version managers put names on the PATH that only say that this version is not installed.
+setup: ## Make .venv with everything in it (the other targets do it by themselves)
+	@for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec "$$python" scripts/setup.py; \
+		fi; \
+	done; \
+	echo "Python 3.11 or newer is needed, and none of these is one: $(or $(PYTHON),python3.11 python3 python3.12 python3.13)." >&2; \
+	echo "Install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+
+demo: setup ## Run the quickstart DAG on real data against a local sandbox
+	@exec $(BIN)/python scripts/demo.py
+
+test: lint ## Run all checks and all tests
+	@$(call with_airflow_home,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS))
+
+lint: setup ## Check style, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy scripts
+
+format: setup ## Rewrite the code in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# UPGRADE=1 takes the newest versions; without it those stay that still fit.
+lock: setup ## Write requirements/dev.txt anew from pyproject.toml and requirements/dev.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra sandbox --group dev --no-annotate \
+		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
+		--output-file requirements/dev.txt pyproject.toml requirements/dev.in
+
+build: setup ## Build the wheel and the source distribution into dist/
+	@$(BIN)/python -m hatchling build -d dist
+
+sandbox: setup ## Start the sandbox with the project of the example DAGs
+	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird
+
+clean: ## Remove what these targets made, .venv too
+	rm -rf $(VENV) .setup.lock dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find airflow_provider_tinybird example_dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Airflow writes its configuration and database wherever AIRFLOW_HOME says, and into the user's home otherwise.
+define with_airflow_home
+home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM && AIRFLOW_HOME="$$home" $(1)
+endef
