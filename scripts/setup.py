@@ -28,6 +28,7 @@ LOCK_FILE = ROOT / ".setup.lock"
 REQUIREMENTS = ROOT / "requirements" / "dev.txt"
 VERSION_FILE = ROOT / "airflow_provider_tinybird" / "__init__.py"
 EXTRA = "sandbox"
+LINES_OF_ERRORS = 20
 
 
 class SetupError(Exception):
@@ -90,7 +91,7 @@ def only_one() -> Iterator[int]:
 def run(command: list[str | Path], lock: int, env: dict[str, str]) -> None:
     """Run a command silently.
 
-    :raises SetupError: it failed; holds what it printed.
+    :raises SetupError: it failed; holds the end of what it printed.
     """
     done = subprocess.run(
         command,
@@ -105,7 +106,8 @@ def run(command: list[str | Path], lock: int, env: dict[str, str]) -> None:
         check=False,
     )
     if done.returncode:
-        raise SetupError(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{done.stdout.strip()}")
+        said = "\n".join(done.stdout.strip().splitlines()[-LINES_OF_ERRORS:])
+        raise SetupError(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{said}")
 
 
 def make_venv(lock: int) -> None:
