@@ -40,7 +40,7 @@ class TinybirdJobTrigger(BaseTrigger):
         not_found_tolerated: int = jobs.NOT_FOUND_TOLERATED,
         cancel_on_kill: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tinybird_conn_id = tinybird_conn_id
         self.job_id = job_id
         self.poll_interval = poll_interval
