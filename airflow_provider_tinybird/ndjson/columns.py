@@ -1,0 +1,239 @@
+"""One Arrow array -> the JSON texts of its values, by Arrow kernels, for each type on its own. No Python object per value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from airflow_provider_tinybird.ndjson.errors import BadValueError
+from airflow_provider_tinybird.ndjson.rows import JsonColumn, finished, nullable, with_nulls_of
+from airflow_provider_tinybird.ndjson.strings import escaped
+from airflow_provider_tinybird.ndjson.values import BINARY, INFINITE, YEARS
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # 0001-01-01 00:00:00 and 9999-12-31 23:59:59
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+
+
+def encode_array(array: Any) -> JsonColumn:
+    """The JSON texts of an Arrow array.
+
+    :param array: Arrow array of any type, not chunked.
+    :raises BadValueError: the type, or one of the values, cannot be sent without loss.
+    """
+    import pyarrow as pa
+
+    if array.null_count == len(array):  # also spares the kernels types that they do not know
+        _check_type(array.type)
+        return JsonColumn(None, "null")
+    for test, encode in _encoders(pa.types):
+        if test(array.type):
+            return encode(array)
+    raise _unsupported(array.type)
+
+
+def _encoders(types: Any) -> list[tuple[Callable[[Any], bool], Callable[[Any], JsonColumn]]]:
+    from airflow_provider_tinybird.ndjson import nested  # which needs this module for what is inside
+
+    return [
+        (types.is_integer, _plain),
+        (types.is_boolean, _plain),
+        (types.is_float16, _half),
+        (types.is_floating, _float),
+        (_is_text, _string),
+        (types.is_timestamp, _timestamp),
+        (types.is_date, _date),
+        (types.is_time, _quoted),
+        (types.is_duration, _duration),
+        (types.is_decimal, _decimal),
+        (types.is_dictionary, _dictionary),
+        (_is_run_end_encoded, _run_end_encoded),
+        (types.is_struct, nested.encode_struct),
+        (types.is_map, nested.encode_map),
+        (_is_list, nested.encode_list),
+        (_is_known_extension, _extension),
+    ]
+
+
+def _is_text(kind: Any) -> bool:
+    return str(kind) in {"string", "large_string", "string_view"}
+
+
+def _is_list(kind: Any) -> bool:  # list, large_list, fixed_size_list, list_view, large_list_view
+    return hasattr(kind, "value_type") and "list" in str(kind).partition("<")[0]
+
+
+def _is_run_end_encoded(kind: Any) -> bool:
+    return str(kind).startswith("run_end_encoded")
+
+
+def _is_known_extension(kind: Any) -> bool:
+    return getattr(kind, "extension_name", "") in {"arrow.uuid", "arrow.bool8", "arrow.json"}
+
+
+def _check_type(kind: Any) -> None:
+    """Refuse a type even where all its values are null, so that the answer does not depend on the data."""
+    import pyarrow as pa
+
+    if not pa.types.is_null(kind) and not any(test(kind) for test, _ in _encoders(pa.types)):
+        raise _unsupported(kind)
+
+
+def _unsupported(kind: Any) -> BadValueError:
+    import pyarrow as pa
+
+    if "binary" in str(kind):
+        return BadValueError(f"{kind}: {BINARY}")
+    if isinstance(kind, pa.BaseExtensionType):
+        return BadValueError(f"the extension type {kind} has no JSON form; cast it to text or to its storage type")
+    return BadValueError(f"the type {kind} has no JSON form; cast it to text or numbers before sending")
+
+
+def _text(array: Any) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.cast(array, pa.string())
+
+
+def _plain(array: Any) -> JsonColumn:
+    return nullable(_text(array))
+
+
+def _quoted(array: Any) -> JsonColumn:
+    return nullable(_text(array), '"', '"')
+
+
+def _string(array: Any) -> JsonColumn:
+    return nullable(escaped(array), '"', '"')
+
+
+def _first(mask: Any) -> int:
+    """Position of the first true value."""
+    import pyarrow.compute as pc
+
+    return int(pc.index(mask, True).as_py())
+
+
+def _without_nan(array: Any) -> Any:
+    """NaN as null, which is how ClickHouse's own JSON has it; infinities are refused."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pc.all(pc.is_finite(array)).as_py():
+        return array
+    infinite = pc.is_inf(array)
+    if pc.any(infinite).as_py():
+        raise BadValueError(INFINITE, _first(infinite))
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+
+
+def _float(array: Any) -> JsonColumn:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = _without_nan(array)
+    texts = _text(array)
+    if pa.types.is_float64(array.type):
+        # Arrow writes 1e15 and above with an exponent, which ClickHouse's integer columns refuse. Whole numbers
+        # of that size are common: an integer column with gaps, such as microseconds since 1970, is a float in pandas.
+        size = pc.abs(array)
+        large = pc.and_(pc.greater_equal(size, pa.scalar(1e15)), pc.less(size, pa.scalar(2.0**63)))
+        whole = pc.and_(large, pc.equal(pc.floor(array), array))
+        if pc.any(whole).as_py():
+            digits = _text(pc.cast(pc.if_else(whole, array, pa.scalar(0.0)), pa.int64()))
+            texts = pc.if_else(whole, digits, texts)
+    return nullable(texts)
+
+
+def _half(array: Any) -> JsonColumn:
+    import numpy as np
+    import pyarrow as pa
+
+    # Arrow prints a float16 with the digits of the double behind it; numpy knows the shortest text of its own width.
+    array = _without_nan(array.cast(pa.float32()))
+    values = array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float16)
+    texts = pa.array([str(value).removesuffix(".0") for value in values], pa.string())
+    return nullable(with_nulls_of(array, texts))
+
+
+def _check_range(numbers: Any, low: int, high: int) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bounds = pc.min_max(numbers)
+    if bounds["min"].as_py() < low or bounds["max"].as_py() > high:
+        raise BadValueError(
+            YEARS, _first(pc.or_(pc.less(numbers, pa.scalar(low)), pc.greater(numbers, pa.scalar(high))))
+        )
+
+
+def _timestamp(array: Any) -> JsonColumn:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unit, zone = array.type.unit, array.type.tz
+    scale = _PER_SECOND[unit]
+    if scale <= 10**6:  # 64 bits of nanoseconds stay within 1677 to 2262
+        _check_range(array.view(pa.int64()), _FIRST_SECOND * scale, _LAST_SECOND * scale + scale - 1)
+    # With a zone the stored number is the UTC instant, so dropping the type's zone leaves UTC wall time.
+    texts = _text(array.view(pa.timestamp(unit)))
+    if zone is None:
+        return nullable(texts, '"', '"')
+    return nullable(pc.binary_replace_slice(texts, 10, 11, "T"), '"', 'Z"')
+
+
+def _date(array: Any) -> JsonColumn:
+    import pyarrow as pa
+
+    array = array.cast(pa.date32())
+    _check_range(array.view(pa.int32()), _FIRST_DAY, _LAST_DAY)
+    return _quoted(array)
+
+
+def _duration(array: Any) -> JsonColumn:
+    import pyarrow as pa
+
+    return _plain(array.view(pa.int64()))
+
+
+def _decimal(array: Any) -> JsonColumn:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = _text(array)
+    exponent = pc.fill_null(pc.match_substring(texts, "E"), False)
+    if pc.any(exponent).as_py():  # Arrow writes 0.00000001 as 1E-8
+        values = [None if value is None else format(value, "f") for value in array.to_pylist()]
+        texts = pa.array(values, pa.string())
+    return nullable(texts, '"', '"')
+
+
+def _dictionary(array: Any) -> JsonColumn:
+    import pyarrow.compute as pc
+
+    if len(array.dictionary) <= len(array):
+        try:
+            values = finished(encode_array(array.dictionary), len(array.dictionary))
+            return nullable(pc.take(values, array.indices))
+        except BadValueError:
+            pass  # perhaps of a category that no row uses; the rows decide, and know which of them is to blame
+    return encode_array(array.dictionary_decode())
+
+
+def _run_end_encoded(array: Any) -> JsonColumn:
+    import pyarrow.compute as pc
+
+    return encode_array(pc.call_function("run_end_decode", [array]))
+
+
+def _extension(array: Any) -> JsonColumn:
+    import pyarrow as pa
+
+    if array.type.extension_name == "arrow.uuid":
+        values = [None if value is None else str(UUID(bytes=value)) for value in array.storage.to_pylist()]
+        return nullable(pa.array(values, pa.string()), '"', '"')
+    if array.type.extension_name == "arrow.bool8":
+        return _plain(array.storage.cast(pa.bool_()))
+    return _string(array.storage)  # arrow.json: as text, since nobody checked that it is one line of valid JSON

@@ -1,0 +1,96 @@
+"""pandas and polars DataFrames, encoded slice by slice. Neither library is imported here: a frame brings its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_tinybird.ndjson.columns import encode_array
+from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
+from airflow_provider_tinybird.ndjson.objects import encode_objects
+from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_rows
+from airflow_provider_tinybird.ndjson.tables import bounded, check_names, encode_table, one_chunk
+
+
+class PolarsSource:
+    """A polars DataFrame.
+
+    :param frame: the frame.
+    :raises EncodeError: a column has a type that polars cannot hand to Arrow.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        for name, dtype in frame.schema.items():
+            if str(dtype) in {
+                "Object",
+                "Int128",
+                "UInt128",
+            }:  # to_arrow() would send pointers, or fail in words of its own
+                raise EncodeError(f"the polars type {dtype} has no JSON form; cast it to text first", column=name)
+        self._frame = frame
+        self.rows: int = frame.height
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        table = self._frame.slice(start, count).to_arrow()
+        return encode_table(bounded(table, 0, table.num_rows), first_row)
+
+
+class PandasSource:
+    """A pandas DataFrame. Its index is not sent, so an index that carries data is refused.
+
+    :param frame: the frame.
+    :raises EncodeError: the index carries data, or a column's name is not text or there twice.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self.rows: int = len(frame)
+        if self.rows:
+            _check_index(frame.index)
+        self._names = list(frame.columns)
+        check_names(self._names)
+        self._frame = frame
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        part = self._frame.iloc[start : start + count]
+        columns = []
+        for position, name in enumerate(self._names):
+            try:
+                columns.append(_encode_series(part.iloc[:, position]))
+            except BadValueError as error:
+                raise error.located(name, first_row) from None
+        return encode_rows(self._names, columns, len(part))
+
+
+def _check_index(index: Any) -> None:
+    names = [str(name) for name in index.names if name is not None]
+    advice = "call reset_index() to send it as columns, or reset_index(drop=True) to leave it out"
+    if names:
+        raise EncodeError(f"the index {', '.join(names)} would be lost, since only columns are sent; {advice}")
+    if index.nlevels > 1 or index.dtype.kind not in "iu":  # whole numbers are what filtering and concat leave behind
+        kind = "MultiIndex" if index.nlevels > 1 else f"index of type {index.dtype}"
+        raise EncodeError(f"the {kind} would be lost, since only columns are sent; {advice}")
+
+
+def _encode_series(series: Any) -> JsonColumn:
+    import pyarrow as pa
+
+    dtype = series.dtype
+    if _holds_objects(dtype):
+        return encode_objects(series.tolist())
+    kind = type(dtype).__name__
+    if kind == "SparseDtype":
+        return _encode_series(series.sparse.to_dense())
+    if kind == "CategoricalDtype" and _holds_objects(dtype.categories.dtype):
+        return encode_objects(series.astype(object).tolist())
+    try:
+        array = one_chunk(pa.array(series, from_pandas=True))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
+        raise BadValueError(
+            f"the pandas type {dtype} has no JSON form ({error}); cast it first, e.g. to str"
+        ) from error
+    return encode_array(array)
+
+
+def _holds_objects(dtype: Any) -> bool:
+    return dtype.kind == "O" and type(dtype).__module__.startswith("numpy")  # pandas' own dtypes say "O" for text, too

@@ -1,0 +1,165 @@
+"""Columns of JSON values -> rows of NDJSON, in one pass of one Arrow kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from airflow_provider_tinybird.ndjson.errors import EncodeError
+from airflow_provider_tinybird.ndjson.values import SURROGATE, key_text
+
+
+@dataclass(frozen=True, slots=True)
+class JsonColumn:
+    """The JSON texts of one column: ``before + text + after`` for each row.
+
+    What all rows share (quotes, a final Z) stays out of the array: it joins the literals between the columns, which
+    saves a copy of the column.
+
+    :param texts: Arrow string array without nulls; None when every row is just ``before``.
+    :param before: text in front of each value.
+    :param after: text behind each value.
+    """
+
+    texts: Any
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Finished lines.
+
+    :param body: the lines, each with its newline.
+    :param ends: for each row, the position in ``body`` just behind its newline.
+    """
+
+    body: memoryview
+    ends: Sequence[int]
+
+    @property
+    def rows(self) -> int:
+        """How many lines there are."""
+        return len(self.ends)
+
+
+def nullable(texts: Any, before: str = "", after: str = "") -> JsonColumn:
+    """A column whose Arrow nulls become JSON nulls.
+
+    :param texts: Arrow string array, nulls allowed.
+    :param before: text in front of each value that is not null.
+    :param after: text behind each value that is not null.
+    """
+    if not texts.null_count:
+        return JsonColumn(texts, before, after)
+    import pyarrow.compute as pc
+
+    if before or after:
+        texts = pc.binary_join_element_wise(before, texts, after, "")
+    return JsonColumn(pc.fill_null(texts, "null"))
+
+
+def with_nulls_of(array: Any, texts: Any) -> Any:
+    """The texts, null wherever the array is.
+
+    :param array: Arrow array.
+    :param texts: Arrow string array of the same length.
+    """
+    if not array.null_count:
+        return texts
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(array.is_valid(), texts, pa.scalar(None, pa.string()))
+
+
+def finished(column: JsonColumn, rows: int) -> Any:
+    """The column as one Arrow string array, its literals included.
+
+    :param column: the column.
+    :param rows: how many rows it has.
+    """
+    return join([column.before, column.texts, column.after], rows)
+
+
+def join_members(names: Sequence[str], columns: Sequence[JsonColumn], rows: int, end: str) -> Any:
+    """JSON objects, one for each row, as an Arrow string array.
+
+    :param names: the JSON texts of the keys, quotes included.
+    :param columns: the values, one column for each name.
+    :param rows: how many rows there are.
+    :param end: what follows the last value: the closing brace, and a newline for whole rows.
+    """
+    parts: list[Any] = ["{"]
+    for position, (name, column) in enumerate(zip(names, columns, strict=True)):
+        parts += [f"{',' if position else ''}{name}:{column.before}", column.texts, column.after]
+    parts.append(end)
+    return join(parts, rows)
+
+
+def join(parts: Sequence[Any], rows: int) -> Any:
+    """Literals and arrays glued row by row; neighbouring literals are merged first, since each argument costs a copy.
+
+    :param parts: str, Arrow string array, or None for nothing.
+    :param rows: length of the arrays.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    merged: list[Any] = [""]
+    for part in parts:
+        if isinstance(part, str) and isinstance(merged[-1], str):
+            merged[-1] += part
+        elif part is not None:
+            merged.append(part)
+    merged = [part for part in merged if not (isinstance(part, str) and not part)]
+    if all(isinstance(part, str) for part in merged):
+        return pa.array(["".join(merged)] * rows, pa.string())
+    if len(merged) == 1:
+        return merged[0]
+    return pc.binary_join_element_wise(*merged, "")
+
+
+def encode_rows(names: Sequence[str], columns: Sequence[JsonColumn], rows: int) -> Encoded:
+    """The lines of a slice. The value buffer of the joined array is the body: nothing is copied again.
+
+    :param names: column names.
+    :param columns: their values.
+    :param rows: how many rows there are.
+    """
+    import numpy as np
+
+    lines = join_members([key_text(name) for name in names], columns, rows, "}\n")
+    ends = np.frombuffer(lines.buffers()[1], np.int32, count=rows + 1, offset=lines.offset * 4)
+    body = memoryview(lines.buffers()[2])
+    return Encoded(body[ends[0] : ends[-1]], memoryview(ends[1:] - ends[0]))
+
+
+def encode_lines(lines: Sequence[str], first_row: int) -> Encoded:
+    """Finished lines of text as one body.
+
+    :param lines: JSON objects, each without its newline.
+    :param first_row: position of the first line in all of the data, for the error.
+    :raises EncodeError: a line holds a lone surrogate.
+    """
+    try:
+        raw = [line.encode() for line in lines]
+    except UnicodeEncodeError:
+        raise EncodeError(SURROGATE, row=first_row + first_surrogate(lines)) from None
+    return Encoded(memoryview(b"\n".join(raw) + b"\n"), list(accumulate(len(line) + 1 for line in raw)))
+
+
+def first_surrogate(texts: Sequence[object]) -> int:
+    """Position of the first text that UTF-8 cannot carry.
+
+    :param texts: texts, of which at least one cannot be encoded; what is not text is passed over.
+    """
+    for position, text in enumerate(texts):
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return position
+    return 0

@@ -1,0 +1,169 @@
+"""Any accepted data -> a lazy stream of sources, each of which encodes a slice of its rows when asked."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+from airflow_provider_tinybird.ndjson.errors import UnsupportedDataError
+from airflow_provider_tinybird.ndjson.frames import PandasSource, PolarsSource
+from airflow_provider_tinybird.ndjson.objects import encode_records
+from airflow_provider_tinybird.ndjson.rows import Encoded
+from airflow_provider_tinybird.ndjson.tables import TableSource
+from airflow_provider_tinybird.ndjson.text import text_sources
+
+Pace = Callable[[], int]
+
+
+class Source(Protocol):
+    """Rows that are at hand."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """Lines of the rows from ``start`` on: up to ``count`` of them, at least one.
+
+        :param start: first row, counted from this source's beginning.
+        :param count: how many rows are wanted, at least 1.
+        :param first_row: position of that first row in all of the data, for errors.
+        """
+
+
+class RecordsSource:
+    """Mappings at hand.
+
+    :param records: the mappings.
+    """
+
+    def __init__(self, records: Sequence[Mapping[str, object]]) -> None:
+        self._records = records
+        self.rows = len(records)
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """See :class:`Source`."""
+        return encode_records(self._records[start : start + count], first_row)
+
+
+def sources(data: object, pace: Pace) -> Iterator[Source]:
+    """The data as sources, in order, each made when the one before it was used up.
+
+    :param data: what the user gave.
+    :param pace: how many records of an iterator to take at once; asked each time.
+    :raises UnsupportedDataError: the data, or an item of it, is of a kind that has no rows.
+    """
+    if callable(data) and not _has_rows(data):
+        data = _called(data)
+    yield from _walk(data, pace)
+
+
+def _walk(data: object, pace: Pace) -> Iterator[Source]:
+    if isinstance(data, Mapping):
+        yield RecordsSource([data])
+    elif isinstance(data, (str, bytes, bytearray, memoryview)):
+        yield from text_sources(data)
+    elif (whole := _frame(data)) is not None:
+        yield from whole
+    elif isinstance(data, Iterable) and not _is_opaque(data):
+        yield from _items(data, pace)
+    else:
+        raise UnsupportedDataError(data, _hint(data))
+
+
+def _items(data: Iterable[object], pace: Pace) -> Iterator[Source]:
+    """Runs of records as they come, anything else on its own. No more is taken from the iterator than is needed now."""
+    items = iter(data)
+    for item in items:
+        if not isinstance(item, Mapping):
+            yield from _walk(item, pace)
+            continue
+        records: list[Mapping[str, object]] = [item]
+        other: list[object] = []
+        for following in islice(items, pace() - 1):
+            if not isinstance(following, Mapping):
+                other.append(following)
+                break
+            records.append(following)
+        yield RecordsSource(records)
+        for following in other:
+            yield from _walk(following, pace)
+
+
+def _frame(data: object) -> Iterable[Source] | None:
+    """The sources of a table-like object; None when it is not one."""
+    if _is_a(data, "pandas", "DataFrame"):
+        return [PandasSource(data)]
+    if _is_a(data, "polars", "DataFrame"):
+        return [PolarsSource(data)]
+    if _is_a(data, "polars", "LazyFrame") or _is_opaque(data):
+        raise UnsupportedDataError(data, _hint(data))
+    if _is_a(data, "pyarrow", "Table", "RecordBatch"):
+        return [TableSource(data)]
+    if _is_a(data, "pyarrow", "RecordBatchReader"):
+        return map(TableSource, data)  # type: ignore[call-overload, no-any-return]
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return map(TableSource, _imported(data))
+    return None
+
+
+def _imported(data: Any) -> Iterable[Any]:
+    import pyarrow as pa
+
+    try:
+        if not hasattr(data, "__arrow_c_stream__"):
+            return [pa.record_batch(data)]
+        if hasattr(pa.RecordBatchReader, "from_stream"):
+            reader: Iterable[Any] = pa.RecordBatchReader.from_stream(data)
+            return reader
+        return [pa.table(data)]
+    except (pa.ArrowInvalid, TypeError) as error:
+        raise UnsupportedDataError(data, f"Its Arrow stream is no table ({error}).") from error
+
+
+def _is_a(data: object, module: str, *names: str) -> bool:
+    """Whether it is an instance of a class of a library; a library that nobody imported made no objects."""
+    library = sys.modules.get(module)
+    return library is not None and isinstance(data, tuple(getattr(library, name) for name in names))
+
+
+def _is_opaque(data: object) -> bool:
+    """Iterable, or an Arrow stream, but of values and not of rows."""
+    return (
+        _is_a(data, "pandas", "Series", "Index")
+        or _is_a(data, "polars", "Series")
+        or _is_a(data, "pyarrow", "Array", "ChunkedArray", "Scalar")
+        or _is_a(data, "numpy", "ndarray", "generic")
+        or isinstance(data, (set, frozenset))
+    )
+
+
+def _hint(data: object) -> str:
+    if _is_a(data, "polars", "LazyFrame"):
+        return "A LazyFrame holds no data yet: call collect() first."
+    if _is_a(data, "pandas", "Series") or _is_a(data, "polars", "Series"):
+        return "One column alone has no name for its key: call to_frame() first."
+    if _is_a(data, "pyarrow", "Array", "ChunkedArray") or _is_a(data, "numpy", "ndarray"):
+        return "One column alone has no name for its key: put it into a DataFrame or Table first."
+    if inspect.isawaitable(data) or inspect.isasyncgen(data):
+        return "An async function gives no data until it is awaited: use a plain function or generator."
+    if data is None:
+        return "A function that makes the data has to return it."
+    return ""
+
+
+def _has_rows(data: object) -> bool:
+    return isinstance(data, Mapping) or hasattr(data, "__arrow_c_stream__") or isinstance(data, Iterable)
+
+
+def _called(data: Callable[..., object]) -> object:
+    try:
+        inspect.signature(data).bind()
+    except TypeError as error:
+        raise UnsupportedDataError(data, f"It is called without arguments, but: {error}.") from None
+    except ValueError:  # a builtin without a signature
+        pass
+    return data()

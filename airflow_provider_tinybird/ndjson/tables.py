@@ -1,0 +1,96 @@
+"""Arrow tables and record batches, encoded slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_provider_tinybird.ndjson.columns import encode_array
+from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
+from airflow_provider_tinybird.ndjson.rows import Encoded, encode_rows
+
+# A slice is sized by what its rows were on average; where rows suddenly grow, this bounds what is encoded at once.
+MAX_SLICE_BYTES = 32_000_000
+
+
+class TableSource:
+    """A pyarrow Table or RecordBatch.
+
+    :param table: the table.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self.rows: int = table.num_rows
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return encode_table(bounded(self._table, start, count), first_row)
+
+
+def bounded(table: Any, start: int, count: int) -> Any:
+    """A slice of at most ``count`` rows that is not much larger than :data:`MAX_SLICE_BYTES`.
+
+    :param table: pyarrow Table or RecordBatch.
+    :param start: first row.
+    :param count: how many rows are wanted.
+    """
+    part = table.slice(start, count)
+    size = part.nbytes
+    if size > MAX_SLICE_BYTES and part.num_rows > 1:
+        part = part.slice(0, max(1, part.num_rows * MAX_SLICE_BYTES // size))
+    return part
+
+
+def encode_table(table: Any, first_row: int) -> Encoded:
+    """The lines of a whole (small) table.
+
+    :param table: pyarrow Table or RecordBatch with at least one row.
+    :param first_row: position of its first row in all of the data, for errors.
+    :raises EncodeError: two columns have one name, or a value cannot be sent.
+    """
+    names = list(table.schema.names)
+    check_names(names)
+    columns = []
+    for name, column in zip(names, table.columns, strict=True):
+        try:
+            columns.append(encode_array(one_chunk(column)))
+        except BadValueError as error:
+            raise error.located(name, first_row) from None
+    return encode_rows(names, columns, table.num_rows)
+
+
+def one_chunk(column: Any) -> Any:
+    """A column as one Array; copied only where the slice lies across chunks.
+
+    :param column: pyarrow Array or ChunkedArray.
+    """
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        if column.num_chunks == 1:
+            return column.chunk(0)
+        if pa.types.is_dictionary(column.type):
+            column = column.unify_dictionaries()
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):  # older versions keep a ChunkedArray for extension types
+            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return column
+
+
+def check_names(names: Sequence[object]) -> None:
+    """Refuse names that a JSON object cannot have.
+
+    :param names: column names.
+    :raises EncodeError: a name is not text, or there twice.
+    """
+    seen: set[object] = set()
+    for name in names:
+        if not isinstance(name, str):
+            raise EncodeError(
+                f"the column name {name!r} is {type(name).__name__}, not text; rename it, for instance with "
+                "df.columns = df.columns.map(str)"
+            )
+        if name in seen:
+            raise EncodeError("two columns have this name, and JSON would keep one of them; rename one", column=name)
+        seen.add(name)

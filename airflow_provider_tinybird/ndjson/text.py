@@ -1,0 +1,105 @@
+"""NDJSON that already is text: checked line by line, cut at newlines, otherwise sent as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NoReturn
+
+from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.ndjson.rows import Encoded
+from airflow_provider_tinybird.ndjson.values import SURROGATE
+
+_BLOCK = 1_000_000  # characters or bytes that are split into lines at once
+_WAY_OUT = "each line must be one JSON object"
+
+
+class TextSource:
+    """Lines of NDJSON.
+
+    :param lines: UTF-8, without newlines, none of them empty.
+    :param numbers: for each line its 1-based number in the text.
+    """
+
+    def __init__(self, lines: Sequence[bytes], numbers: Sequence[int]) -> None:
+        self._lines = lines
+        self._numbers = numbers
+        self.rows = len(lines)
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        lines = self._lines[start : start + count]
+        for position, line in enumerate(lines):
+            problem = _problem(line)
+            if problem:
+                number = self._numbers[start + position]
+                raise EncodeError(f"line {number}: {problem}; {_WAY_OUT}", row=first_row + position)
+        ends = list(accumulate(len(line) + 1 for line in lines))
+        return Encoded(memoryview(b"\n".join(lines) + b"\n"), ends)
+
+
+def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSource]:
+    """Blocks of lines. Only newlines separate lines: U+2028 and the like are allowed inside of JSON texts.
+
+    :param text: NDJSON; blank lines are passed over.
+    :raises UnsupportedDataError: the text does not begin with a JSON object.
+    :raises EncodeError: a text holds a lone surrogate.
+    """
+    if isinstance(text, (bytearray, memoryview)):
+        text = bytes(text)
+    number = 0
+    started = False
+    for block in _blocks(text):
+        lines, numbers = [], []
+        for line in block.split(b"\n"):
+            number += 1
+            stripped = line.strip(b" \t\r")
+            if stripped:
+                lines.append(stripped)
+                numbers.append(number)
+        if lines and not started:
+            _check_start(text, lines[0])
+            started = True
+        if lines:
+            yield TextSource(lines, numbers)
+
+
+def _blocks(text: str | bytes) -> Iterator[bytes]:
+    """Pieces of whole lines, without the newline at their end."""
+    begin = 0
+    while begin < len(text):
+        newline: str | bytes = "\n" if isinstance(text, str) else b"\n"
+        end = text.find(newline, begin + _BLOCK)  # type: ignore[arg-type]
+        end = len(text) if end < 0 else end
+        block = text[begin:end]
+        begin = end + 1
+        try:
+            yield block.encode() if isinstance(block, str) else block
+        except UnicodeEncodeError:
+            raise EncodeError(SURROGATE) from None
+
+
+def _check_start(text: str | bytes, line: bytes) -> None:
+    if line.startswith(b"{"):
+        return
+    hint = "Text must be NDJSON, one JSON object on each line."
+    if line.startswith(b"["):
+        hint = "A JSON array is not NDJSON: pass json.loads(text)."
+    raise UnsupportedDataError(text, hint)
+
+
+def _problem(line: bytes) -> str | None:
+    try:
+        value = json.loads(line.decode(), parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+    except UnicodeDecodeError:
+        return "not valid UTF-8"
+    except RecursionError:
+        return "nested too deep"
+    except ValueError as error:
+        return f"not valid JSON ({error})"
+    return None if isinstance(value, dict) else "not a JSON object"
+
+
+def _refuse_constant(token: str) -> NoReturn:
+    raise ValueError(f"{token} is no JSON number")

@@ -1,0 +1,235 @@
+"""One Python value -> the text of one JSON value. Exact or an error; used where no Arrow type describes a column."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from airflow_provider_tinybird.ndjson.errors import BadValueError
+
+# Containers were made plain before they come here, so the encoder has nothing left to decide.
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
+
+INFINITE = "an infinite number has no JSON form; replace it, for instance by None"
+BINARY = "bytes have no JSON form; decode them to text, or base64-encode them, before sending"
+SURROGATE = "the text has a lone surrogate, which UTF-8 cannot carry; repair it, for instance with errors='replace'"
+YEARS = "the year is outside 0001 to 9999; replace the value, for instance by None"
+
+
+def json_text(value: object) -> str:
+    """The JSON text of one value.
+
+    :param value: any of the accepted Python, numpy or pandas values, containers of them included.
+    :raises BadValueError: the value cannot be sent without loss.
+    """
+    try:
+        plain = to_plain(value)
+        return float_text(plain) if type(plain) is float else _dump(plain)
+    except RecursionError:
+        raise BadValueError("the value is nested too deep, or contains itself; flatten it") from None
+
+
+def key_text(key: object) -> str:
+    """The JSON text of a column's name, quotes included.
+
+    :param key: the name.
+    :raises BadValueError: it is not text.
+    """
+    if not isinstance(key, str):
+        raise BadValueError(f"a key must be text, not {short(key)}; rename it")
+    return _dump(key)
+
+
+def float_text(value: float) -> str:
+    """The shortest text that reads back as the same number; whole numbers without a fraction, as ClickHouse's integer
+    columns refuse both ``1.0`` and ``1e+15``.
+
+    :param value: a finite float.
+    """
+    if abs(value) < 2.0**63 and value.is_integer():
+        return str(int(value)) if value or math.copysign(1.0, value) > 0 else "-0"
+    return repr(value)
+
+
+def short(value: object) -> str:
+    """A value's type and the beginning of its text, for error messages.
+
+    :param value: anything.
+    """
+    try:
+        text = repr(value)
+    except Exception:  # a broken __repr__ must not hide the real error
+        text = "?"
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def to_plain(value: object) -> Any:
+    """The value rebuilt from dict, list, str, int, float, bool and None only, which is what JSON has.
+
+    :param value: any accepted value.
+    :raises BadValueError: the value cannot be sent without loss.
+    """
+    exact = _BY_TYPE.get(type(value))
+    if exact is not None:
+        return exact(value)
+    for kind, convert in _BY_BASE:
+        if isinstance(value, kind):
+            return convert(value)
+    return _foreign(value)
+
+
+def datetime_text(value: dt.datetime) -> str | None:
+    """Naive as ``YYYY-MM-DD HH:MM:SS.ffffff``, aware as ``YYYY-MM-DDTHH:MM:SS.ffffffZ`` in UTC; pandas' nanoseconds kept.
+
+    :param value: a datetime, a pandas Timestamp, or NaT (None then).
+    :raises BadValueError: the UTC instant is outside the years 0001 to 9999.
+    """
+    if value != value:  # NaT is an instance of datetime
+        return None
+    nanos = getattr(value, "nanosecond", 0)
+    tail = f"{nanos:03d}" if nanos else ""
+    plain = dt.datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+    offset = value.utcoffset()
+    if offset is None:
+        return plain.isoformat(sep=" ", timespec="microseconds") + tail
+    try:
+        return (plain - offset).isoformat(timespec="microseconds") + tail + "Z"
+    except OverflowError:
+        raise BadValueError(YEARS) from None
+
+
+def _dump(plain: object) -> str:
+    try:
+        return _ENCODE(plain)
+    except ValueError as error:  # an int beyond the interpreter's limit of digits
+        raise BadValueError(f"{error}; send it as text") from None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _float(value: float) -> float | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        raise BadValueError(INFINITE)
+    return float(value)
+
+
+def _mapping(value: Mapping[Any, object]) -> dict[str, Any]:
+    for key in value:
+        if not isinstance(key, str):
+            raise BadValueError(f"a key must be text, not {short(key)}; rename it")
+    return {str.__str__(key): to_plain(item) for key, item in value.items()}
+
+
+def _sequence(value: Iterable[object]) -> list[Any]:
+    return [to_plain(item) for item in value]
+
+
+def _decimal(value: Decimal) -> str | None:
+    if value.is_nan():
+        return None
+    if value.is_infinite():
+        raise BadValueError(INFINITE)
+    return format(value, "f")
+
+
+def _time(value: dt.time) -> str:
+    if value.tzinfo is not None:
+        raise BadValueError("a time of day with a time zone has no fixed instant; send a datetime")
+    return value.isoformat(timespec="microseconds")
+
+
+def _timedelta(value: dt.timedelta) -> int | None:
+    if value != value:  # NaT
+        return None
+    if hasattr(value, "to_timedelta64"):  # pandas: nanoseconds, or the unit it was made with
+        return int(value.to_timedelta64().astype("int64"))
+    return value // dt.timedelta(microseconds=1)
+
+
+def _binary(_: object) -> None:
+    raise BadValueError(BINARY)
+
+
+def _foreign(value: object) -> Any:
+    """Values of numpy and pandas, recognised without importing either."""
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
+        return None
+    if numpy is not None:
+        if isinstance(value, numpy.ndarray):
+            return to_plain(value[()]) if value.ndim == 0 else _sequence(value)
+        if isinstance(value, numpy.generic):
+            return _numpy_scalar(value)
+    raise BadValueError(
+        f"{short(value)} has no JSON form; turn it into text, a number, a dict or a list before sending"
+    )
+
+
+def _numpy_scalar(value: Any) -> Any:
+    kind = value.dtype.kind
+    if kind == "b":
+        return bool(value)
+    if kind in "iu":
+        return int(value)
+    if kind == "f" and value.dtype.itemsize <= 8:
+        return _float(float(str(value)))  # str() is the shortest text of the value's own width
+    if kind in "Mm":
+        return _numpy_time(value)
+    raise BadValueError(f"numpy.{type(value).__name__} has no exact JSON form; turn it into text or a float64")
+
+
+def _numpy_time(value: Any) -> str | int | None:
+    if value != value:  # NaT
+        return None
+    if value.dtype.kind == "m":
+        return int(value.astype("int64"))
+    unit = str(value.dtype)[len("datetime64[") : -1]
+    if unit in {"Y", "M", "W"}:
+        value = value.astype("datetime64[D]")
+    elif unit in {"h", "m"}:
+        value = value.astype("datetime64[s]")
+    return str(value).replace("T", " ")
+
+
+_BY_TYPE: dict[type, Callable[[Any], Any]] = {
+    str: _same,
+    int: _same,
+    bool: _same,
+    type(None): _same,
+    float: _float,
+    dict: _mapping,
+    list: _sequence,
+    tuple: _sequence,
+    dt.datetime: datetime_text,
+    dt.date: dt.date.isoformat,
+    Decimal: _decimal,
+    UUID: str,
+}
+# Order matters: a bool is an int, a datetime is a date.
+_BY_BASE: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, lambda value: str.__str__(value)),
+    (int, int),
+    (float, _float),
+    (dt.datetime, datetime_text),
+    (dt.date, dt.date.isoformat),
+    (dt.time, _time),
+    (dt.timedelta, _timedelta),
+    (Decimal, _decimal),
+    (UUID, str),
+    (Mapping, _mapping),
+    (list, _sequence),
+    (tuple, _sequence),
+    (bytes, _binary),
+    (bytearray, _binary),
+    (memoryview, _binary),
+)
