@@ -28,7 +28,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # httpx walks through all connections of its pool for each that is idle, so that many make every request slow.
-_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
+_CONNECTIONS = 20
+_LIMITS = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
 
 
 class Sink(Protocol):
@@ -149,6 +150,8 @@ class AsyncClient:
         self.settings = settings
         self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._http = httpx.AsyncClient(transport=transport, limits=_LIMITS, **_client_arguments(settings))
+        # Whoever waits for a connection waits here: the pool's own queue is walked through at every request.
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
 
     async def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, again where that is safe, and return its result.
@@ -176,7 +179,8 @@ class AsyncClient:
         )
         try:
             with quiet_httpx():
-                answer = await self._http.send(request)
+                async with self._slots:
+                    answer = await self._http.send(request)
         except httpx.HTTPError as e:
             raise answers.from_transport(self.settings, call, e) from e
         return answers.read(self.settings, call, answer.status_code, answer.headers, answer.content)
