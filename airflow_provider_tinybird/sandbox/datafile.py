@@ -179,9 +179,7 @@ def parse_datasource(text: str, path: Path) -> DatasourceFile:
         engine_options=MappingProxyType(options),
         forward_query=single["forward_query"].value or None if "forward_query" in single else None,
         tokens=_tokens(lines, path),
-        shared_with=tuple(re.split(r"[\s,]+", single["shared_with"].value.strip(" ,\n")))
-        if "shared_with" in single
-        else (),
+        shared_with=tuple(re.findall(r"[^\s,]+", single["shared_with"].value)) if "shared_with" in single else (),
         source=path,
     )
 
@@ -326,7 +324,7 @@ def _copy_mode(one: Instruction, path: Path) -> str:
 
 def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[Instruction]], path: Path) -> None:
     seen: dict[str, int] = {}
-    outputs: list[NodeFile] = []
+    published: list[NodeFile] = []
     for node, group in zip(nodes, groups, strict=True):
         line = group[0].line
         if node.name in seen:
@@ -335,12 +333,14 @@ def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[Instruction]], p
             )
         if node.name == path.stem:
             raise DatafileError(path, line, f"node {node.name!r} has the name of its pipe: rename the node")
-        if node.kind in (NodeKind.ENDPOINT, NodeKind.COPY, NodeKind.SINK):
-            outputs.append(node)
-        if len(outputs) > 1:
-            names = " and ".join(f"{one.name!r} ({one.kind.value})" for one in outputs)
-            raise DatafileError(path, line, f"a pipe publishes one endpoint, copy or sink node, this one has {names}")
         seen[node.name] = line
+        if node.kind is not NodeKind.STANDARD:
+            published.append(node)
+        if len(published) > 1 and any(one.kind is not NodeKind.MATERIALIZED for one in published):
+            names = " and ".join(f"{one.name!r} ({one.kind.value})" for one in published)
+            raise DatafileError(
+                path, line, f"a pipe has one endpoint, copy or sink node and no other output, this one has {names}"
+            )
 
 
 def _check_unique(datasources: tuple[DatasourceFile, ...], pipes: tuple[PipeFile, ...]) -> None:
@@ -353,7 +353,12 @@ def _check_unique(datasources: tuple[DatasourceFile, ...], pipes: tuple[PipeFile
         for node in pipe.nodes:
             if node.name in resources:
                 reason = f"node {node.name!r} has the name of {resources[node.name]}: rename the node"
-                raise DatafileError(pipe.source, 1, reason)
+                raise DatafileError(pipe.source, _line_of_node(pipe, node.name), reason)
+
+
+def _line_of_node(pipe: PipeFile, name: str) -> int:
+    lines = instructions(_read(pipe.source), pipe.source, _PIPE_KEYS, _SINK_PREFIXES)
+    return next((one.line for one in lines if one.key == "node" and one.value == name), 1)
 
 
 def _check_name(kind: str, name: str, path: Path, line: int) -> None:

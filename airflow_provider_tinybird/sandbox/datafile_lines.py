@@ -52,7 +52,7 @@ def instructions(text: str, path: Path, known: Collection[str], prefixes: tuple[
     :param prefixes: what else a key can start with.
     :raises DatafileError: for a line that is none, and for an unknown key.
     """
-    lines = text.splitlines()
+    lines = text.replace("\r\n", "\n").split("\n")  # only what editors count as a line end; splitlines() knows more
     at = 0
     while at < len(lines):
         line = lines[at]

@@ -22,6 +22,7 @@ from airflow_provider_tinybird.sandbox.template_types import (
     TypeName,
     missing,
     plain,
+    quoted_with_wildcards,
 )
 
 MAX_LENGTH = 1_000_000
@@ -77,9 +78,9 @@ class Evaluator:
         self._secrets = secrets
         self._steps = 0
 
-    def count(self) -> None:
-        """Count one step of work; a template has a limit of them, so that it always ends."""
-        self._steps += 1
+    def count(self, steps: int = 1) -> None:
+        """Count steps of work; a template has a limit of them, so that it always ends."""
+        self._steps += steps
         if self._steps > _MAX_STEPS:
             raise TemplateError(f"The template takes more than {_MAX_STEPS} steps")
 
@@ -127,7 +128,7 @@ class Evaluator:
             raise TemplateError("A template cannot format text with %: put it together with +")
         if isinstance(node.op, ast.Mult):
             _check_product(left, right)
-        return _limited(operation(left, right))
+        return self._limited(operation(left, right))
 
     def _unary(self, node: ast.UnaryOp) -> Any:
         operation = _UNARY.get(type(node.op))
@@ -197,13 +198,13 @@ class Evaluator:
             raise TemplateError(f"{node.func.id}(): {error}") from None
         return function(*arguments, **keywords)
 
-    def _secret(self, function: str, name: Any = None, *_: Any) -> str:
+    def _secret(self, function: str, name: Any = None, *_: Any) -> Typed:
         name = name.name if isinstance(name, Missing) else plain(name)
         if not isinstance(name, str) or name not in self._secrets:
             raise TemplateError(
                 f"{function}() names the secret {name!r}, which does not exist: create it, or correct the name"
             )
-        return self._secrets[name]
+        return Typed(self._secrets[name], quoted_with_wildcards(self._secrets[name]))
 
     def _method(self, subject: Any, name: str, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         if isinstance(subject, Missing):
@@ -211,11 +212,23 @@ class Evaluator:
         subject = plain(subject)
         kind = next((kind for kind in _METHODS if isinstance(subject, kind)), None)
         if kind is None or name not in _METHODS[kind]:
-            raise TemplateError(f"A template cannot call .{name}() of a {type(subject).__name__}")
+            kind_name = "text" if isinstance(subject, str) else type(subject).__name__
+            raise TemplateError(f"A template cannot call .{name}() on a value of type {kind_name}")
         values = [plain(one) for one in arguments]
         _check_growth(subject, name, values)
         result = getattr(subject, name)(*values, **{key: plain(one) for key, one in keywords.items()})
-        return _limited(list(result) if name in ("items", "keys", "values") else result)
+        return self._limited(list(result) if name in ("items", "keys", "values") else result)
+
+    def _limited(self, value: Any) -> Any:
+        if isinstance(value, str | list | tuple):
+            if len(value) > MAX_LENGTH:
+                raise TemplateError(f"An expression gives more than {MAX_LENGTH} characters or elements")
+            self.count(
+                len(value) // 1_000
+            )  # so that a loop over long values ends as soon as a long loop over short ones
+        if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+            raise TemplateError("An expression gives a number of more than 256 bits")
+        return value
 
 
 _HANDLERS: Mapping[type[ast.expr], Callable[[Evaluator, Any], Any]] = {
@@ -238,14 +251,6 @@ def _instead(name: str) -> str:
     if name in ("UUID", "Symbol", "Enum", "FixedString", "IPv4", "IPv6", "Decimal"):
         return ": Tinybird has no such parameter type, use String(...), or column(...) for a name"
     return ": see Tinybird's list of template functions"
-
-
-def _limited(value: Any) -> Any:
-    if isinstance(value, str | list | tuple) and len(value) > MAX_LENGTH:
-        raise TemplateError(f"An expression gives more than {MAX_LENGTH} characters or elements")
-    if isinstance(value, int) and abs(value) > _MAX_NUMBER:
-        raise TemplateError("An expression gives a number of more than 256 bits")
-    return value
 
 
 def _check_product(left: Any, right: Any) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from airflow_provider_tinybird.sandbox.template_parser import TemplateError
 from airflow_provider_tinybird.sandbox.template_types import (
     LITERAL,
-    LITERAL_AND_WILDCARD,
     MAX_ELEMENTS,
     SCALAR_TYPES,
     Missing,
@@ -26,6 +25,8 @@ from airflow_provider_tinybird.sandbox.template_types import (
     missing,
     name_of,
     plain,
+    quoted,
+    quoted_with_wildcards,
     scalar,
 )
 
@@ -37,9 +38,9 @@ def _name_text(value: Any, default: Any, function: str) -> str:
     if given is None:
         name = name_of(value)
         raise TemplateError(f"Parameter {name!r} of {function}() is missing and has no default: pass {name}=<name>")
-    text = str(plain(given))
-    if not text.strip():
-        raise TemplateError(f"{function}() got an empty name")
+    text = plain(given)
+    if not isinstance(text, str) or not text.strip():
+        raise TemplateError(f"{function}() got {literal(given)[:100]}, which is not a name: pass text")
     return text
 
 
@@ -134,8 +135,7 @@ def sql_unescape(value: Any, characters: Any = "") -> Any:
     text = plain(value)
     if not isinstance(text, str):
         return value
-    escapes = LITERAL if "%" in str(plain(characters)) else LITERAL_AND_WILDCARD
-    return Typed(text, f"'{text.translate(escapes)}'")
+    return Typed(text, quoted_with_wildcards(text) if "%" in str(plain(characters)) else quoted(text))
 
 
 def error(message: Any) -> None:
@@ -153,7 +153,11 @@ def custom_error(message: Any, status: Any = 400) -> None:
 
 def _error_text(message: Any) -> str:
     message = plain(message)
-    return message if isinstance(message, str) else json.dumps(message, default=lambda one: str(plain(one)))
+    return (
+        message
+        if isinstance(message, str)
+        else json.dumps(message, default=lambda one: one.value if isinstance(one, Typed) else str(one))
+    )
 
 
 def defined(value: Any = None) -> bool:

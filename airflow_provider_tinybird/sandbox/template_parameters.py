@@ -6,7 +6,16 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from airflow_provider_tinybird.sandbox.template_parser import For, If, Output, Part, Set, is_template, parse_template
+from airflow_provider_tinybird.sandbox.template_parser import (
+    For,
+    If,
+    Output,
+    Part,
+    Set,
+    TemplateError,
+    is_template,
+    parse_template,
+)
 from airflow_provider_tinybird.sandbox.template_types import SCALAR_TYPES
 
 
@@ -40,9 +49,11 @@ def parameters_of(sql: str) -> tuple[Parameter, ...]:
     parts = parse_template(sql)
     bound = set(_bound(parts))
     found: dict[str, Parameter] = {}
-    for parameter in _mentions(parts, frozenset()):
-        if parameter.name in bound:
-            continue
+    try:
+        mentions = [one for one in _mentions(parts, frozenset()) if one.name not in bound]
+    except RecursionError:
+        raise TemplateError("The template has an expression that is nested too deep") from None
+    for parameter in mentions:
         known = found.get(parameter.name)
         found[parameter.name] = parameter if known is None else _merged(known, parameter)
     return tuple(replace(one, type=one.type or "String") for one in found.values())

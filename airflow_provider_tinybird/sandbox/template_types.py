@@ -79,6 +79,11 @@ def quoted(text: str) -> str:
     return f"'{text.translate(LITERAL_AND_WILDCARD)}'"
 
 
+def quoted_with_wildcards(text: str) -> str:
+    """Write text as a ClickHouse string literal of exactly this text; under LIKE its ``%`` is a wildcard."""
+    return f"'{text.translate(LITERAL)}'"
+
+
 def identifier(text: str) -> str:
     """Write text as one ClickHouse identifier in backticks."""
     return f"`{text.translate(LITERAL)}`"
@@ -126,9 +131,11 @@ def name_of(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Strip what only matters for output: a checked value becomes its Python value, a missing one None."""
+    """Strip what only matters for output: a checked value is its Python value, a missing one None."""
     if isinstance(value, Typed):
         return value.value
+    if isinstance(value, Given):
+        return str(value)
     return None if isinstance(value, Missing) else value
 
 
@@ -153,7 +160,7 @@ class ScalarType:
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf|nan")
+_FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf|nan")
 _DATE = re.compile(r"(?P<y>\d{4})(?P<dash>-?)(?P<m>\d\d)(?P=dash)(?P<d>\d\d)", re.ASCII)
 _DATETIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,9})?Z?", re.ASCII)
 
