@@ -1,0 +1,59 @@
+"""The sandbox as one value: what every handler works with."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_provider_tinybird.sandbox.engine import Engine
+from airflow_provider_tinybird.sandbox.jobs import JobQueue
+from airflow_provider_tinybird.sandbox.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    :param data: directory of the engine, the uploads on their way and the sinks.
+    :param files: directory that is served at ``/files``; None for none.
+    :param job_delay: seconds that a job waits, and again works, beyond what it needs.
+    :param forward: behave like a Forward workspace: nothing is created over HTTP.
+    :param max_events_bytes: largest body of the Events API, unpacked.
+    :param query_timeout: seconds that a query may take.
+    """
+
+    data: Path
+    files: Path | None = None
+    job_delay: float = 0.0
+    forward: bool = False
+    max_events_bytes: int = 10 * 1000 * 1000
+    query_timeout: float = 10.0
+
+
+class Sandbox:
+    """Engine, workspace and jobs over one data directory.
+
+    :raises EngineError: when another process has the directory open.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        options.data.mkdir(parents=True, exist_ok=True)
+        self.engine = Engine(options.data / "clickhouse", options.query_timeout)
+        self.spool = options.data / "uploads"
+        shutil.rmtree(self.spool, ignore_errors=True)
+        self.spool.mkdir()
+        self.sinks = options.data / "sinks"
+        self.workspace = Workspace(self.engine, options.data / "workspace.json")
+        self.jobs = JobQueue(self.engine, options.job_delay)
+
+    def spool_path(self) -> Path:
+        """A path for a file on its way into the engine."""
+        return self.spool / uuid.uuid4().hex
+
+    def close(self) -> None:
+        """Stop the jobs, then close the engine."""
+        self.jobs.close()
+        self.engine.close()

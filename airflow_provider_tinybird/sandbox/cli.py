@@ -1,0 +1,183 @@
+"""``tinybird-sandbox``: a local server that speaks Tinybird's API over a real ClickHouse engine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird.sandbox.box import Sandbox
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 7181
+_NEEDED = ("chdb", "starlette", "uvicorn")
+# Clients keep connections for later requests; a server that closes them earlier makes a request fail now and then.
+_KEEP_ALIVE_SECONDS = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command.
+
+    :param arguments: the command line, without the name of the command.
+    """
+    options = _parser().parse_args(arguments)
+    # uvicorn raises a signal again once it has stopped, and its default action would skip what comes after.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    temporary: Path | None = None
+    status = 1
+    try:
+        listener = _listen(options.port)
+        _check_installed()
+        data: Path = options.data or (temporary := Path(tempfile.mkdtemp(prefix="tinybird-sandbox-")))
+        _serve(options, listener, data)
+        status = 0
+    except KeyboardInterrupt:
+        status = 0
+    except RefusedError as error:
+        print(f"tinybird-sandbox: {error}", file=sys.stderr)
+        status = 2
+    except Exception:
+        traceback.print_exc()
+    if temporary:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The engine can crash the interpreter while that takes down its threads and modules; everything is closed already.
+    os._exit(status)
+
+
+class RefusedError(Exception):
+    """Why the sandbox cannot start, in one line."""
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RefusedError(f"{', '.join(missing)} is not installed: pip install 'airflow-provider-tinybird[sandbox]'")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tinybird-sandbox", description=__doc__)
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"port on {HOST}; 0 takes a free one (default: {DEFAULT_PORT})"
+    )
+    parser.add_argument("--project", type=Path, metavar="DIR", help="load the .datasource and .pipe files below DIR")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep data in DIR (default: a directory that is removed at exit)"
+    )
+    parser.add_argument(
+        "--files", type=Path, metavar="DIR", help="serve the files of DIR at /files/<name>, for imports by URL"
+    )
+    parser.add_argument(
+        "--job-delay", type=float, default=0.0, metavar="SECONDS", help="let each job wait, and work, that much longer"
+    )
+    parser.add_argument(
+        "--forward", action="store_true", help="behave like a Forward workspace: create nothing over HTTP"
+    )
+    parser.add_argument(
+        "--max-events-bytes", type=int, default=10_000_000, metavar="BYTES", help="largest body of the Events API"
+    )
+    parser.add_argument(
+        "--query-timeout", type=float, default=10.0, metavar="SECONDS", help="time limit of a query (default: 10)"
+    )
+    return parser
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError as error:
+        raise RefusedError(
+            f"port {port} cannot be used: {error.strerror}; choose another with --port, or a free one with --port 0"
+        ) from None
+    except OverflowError:
+        raise RefusedError(f"port {port} cannot be used: give a number from 0 to 65535") from None
+    return listener
+
+
+def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> None:
+    import uvicorn
+
+    from airflow_provider_tinybird.sandbox.app import make_app
+
+    box = _open(options, data)
+    try:
+        if options.project:
+            _load(box, options.project)
+        config = uvicorn.Config(
+            make_app(box),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=2,
+        )
+        _announce(box, listener.getsockname()[1])
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        box.close()
+
+
+def _open(options: argparse.Namespace, data: Path) -> Sandbox:
+    from airflow_provider_tinybird.sandbox.box import Options, Sandbox
+    from airflow_provider_tinybird.sandbox.errors import EngineError
+
+    settings = Options(
+        data=data.resolve(),
+        files=options.files.resolve() if options.files else None,
+        job_delay=options.job_delay,
+        forward=options.forward,
+        max_events_bytes=options.max_events_bytes,
+        query_timeout=options.query_timeout,
+    )
+    try:
+        return Sandbox(settings)
+    except (EngineError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RefusedError(
+            f"the data directory {data} cannot be opened; is another sandbox using it? {reason}"
+        ) from None
+
+
+def _load(box: Sandbox, project: Path) -> None:
+    from airflow_provider_tinybird.sandbox.datafile import DatafileError, load_project
+
+    try:
+        box.workspace.load(load_project(project))
+    except DatafileError as error:
+        raise RefusedError(" ".join(str(error).split())) from None
+
+
+def _announce(box: Sandbox, port: int) -> None:
+    # The listener queues connections from here on, so whoever reads the line can connect.
+    print(f"Tinybird sandbox is ready: http://{HOST}:{port}", flush=True)
+    datasources, pipes = len(box.workspace.datasources), len(box.workspace.pipes)
+    print(
+        f"{datasources} data source{'s' * (datasources != 1)}, {pipes} pipe{'s' * (pipes != 1)}."
+        f" Airflow connection: type tinybird, host http://{HOST}:{port},"
+        f" password: the workspace_admin_token of http://{HOST}:{port}/tokens",
+        flush=True,
+    )
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
+"""One query out of many: the nodes of pipes as common table expressions around the query that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from airflow_provider_tinybird.sandbox.datafile import NodeFile
+from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
+from airflow_provider_tinybird.sandbox.resources import Pipe
+from airflow_provider_tinybird.sandbox.sqltext import names_in, split_format, statement_of, with_tables
+from airflow_provider_tinybird.sandbox.template import TemplateError, render
+
+RESULT = "_"
+
+
+class Composer:
+    """Expands pipes for one request.
+
+    :param pipes: the pipes of the workspace, by name.
+    :param parameters: values for the templates.
+    """
+
+    def __init__(self, pipes: Mapping[str, Pipe], parameters: Mapping[str, str]) -> None:
+        self._pipes = pipes
+        self._parameters = parameters
+        self.pipes_read: set[str] = set()
+        self.names_read: set[str] = set()
+
+    def query(self, sql: str, pipeline: Pipe | None = None) -> str:
+        """A caller's query, with every pipe that it names.
+
+        :param pipeline: what ``_`` stands for.
+        :raises ApiError: 400, for a template that cannot be rendered.
+        """
+        sql = statement_of(self.rendered(sql))
+        tables = {RESULT: self.pipe(pipeline)} if pipeline else {}
+        return self._with_pipes(sql, tables, ())
+
+    def pipe(self, pipe: Pipe, node: NodeFile | None = None, tables: Mapping[str, str] | None = None) -> str:
+        """A pipe as one query.
+
+        :param node: up to which node; else its published one.
+        :param tables: queries that stand in for data sources.
+        """
+        self.pipes_read.add(pipe.name)
+        return self._expand(pipe, node or pipe.output, dict(tables or {}), ())
+
+    def rendered(self, sql: str) -> str:
+        """The SQL of a template, or the text itself when it is none."""
+        if not sql.lstrip().startswith("%"):
+            return sql
+        try:
+            return render(sql.lstrip(), self._parameters)
+        except TemplateError as error:
+            raise ApiError(getattr(error, "status", 400), str(error)) from None
+
+    def _expand(self, pipe: Pipe, node: NodeFile, tables: dict[str, str], above: Sequence[str]) -> str:
+        if pipe.name in above:
+            raise bad_request(f"Pipe '{pipe.name}' reads itself, by way of {' -> '.join((*above, pipe.name))}")
+        nodes = {one.name: one for one in pipe.nodes}
+        queries: dict[str, str] = {}
+
+        def visit(one: NodeFile, path: tuple[str, ...]) -> str:
+            if one.name in path:
+                raise bad_request(f"Node '{one.name}' of pipe '{pipe.name}' reads itself")
+            sql, _ = split_format(statement_of(self.rendered(one.sql)))
+            for name in sorted(names_in(sql) & nodes.keys()):
+                if name not in queries and name != one.name:
+                    queries[name] = visit(nodes[name], (*path, one.name))
+            return sql
+
+        last = visit(node, ())
+        read = {name for sql in (*queries.values(), last) for name in names_in(sql)} - nodes.keys()
+        tables = {name: query for name, query in tables.items() if name in read}
+        tables.update({name: self._other(name, (*above, pipe.name)) for name in sorted(read & self._pipes.keys())})
+        self.names_read |= read
+        return with_tables({**tables, **queries}, last)
+
+    def _other(self, name: str, above: Sequence[str]) -> str:
+        self.pipes_read.add(name)
+        pipe = self._pipes[name]
+        return self._expand(pipe, pipe.output, {}, above)
+
+    def _with_pipes(self, sql: str, tables: dict[str, str], above: Sequence[str]) -> str:
+        read = names_in(sql)
+        self.names_read |= read
+        named = {name: self._other(name, above) for name in sorted(read & self._pipes.keys())}
+        return with_tables({**tables, **named}, sql)

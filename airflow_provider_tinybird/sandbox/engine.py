@@ -1,0 +1,192 @@
+# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
+"""The ClickHouse engine: chdb sessions, one for each thread, over one data directory.
+
+A chdb session is a lock, so threads never share one. Only one data path can be open in a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_tinybird.sandbox.errors import EngineError
+from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
+
+DATABASE = "workspace"
+SERVICE_DATABASE = "tinybird"
+
+_WRITE_SETTINGS = {
+    # Tinybird takes ISO 8601 with T and Z for DateTime columns, not only the form of ClickHouse.
+    "date_time_input_format": "'best_effort'",
+    "cast_string_to_date_time_mode": "'best_effort'",
+    "insert_null_as_default": "1",
+    "mutations_sync": "2",
+    "lightweight_deletes_sync": "2",
+    "session_timezone": "'UTC'",
+}
+_READ_SETTINGS = {
+    "date_time_input_format": "'best_effort'",
+    "session_timezone": "'UTC'",
+    "output_format_json_quote_64bit_integers": "0",
+    "output_format_json_quote_denormals": "0",
+    # The documented default of Tinybird is Binary, other than that of ClickHouse.
+    "output_format_parquet_string_as_string": "0",
+    "max_result_bytes": str(100 * 1024 * 1024),
+    "max_memory_usage": str(4 * 1024**3),
+}
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """The bytes of a query's result and what reading took."""
+
+    body: bytes
+    rows_read: int
+    elapsed: float
+
+
+class Engine:
+    """Sessions over one data directory.
+
+    :param path: the data directory; created when missing.
+    :param query_timeout: seconds that a read may take.
+    :raises EngineError: when another process has the directory open.
+    """
+
+    def __init__(self, path: Path, query_timeout: float = 10.0) -> None:
+        # The engine takes its time zone from here at start; text without an offset is UTC in Tinybird.
+        os.environ["TZ"] = "UTC"
+        from chdb.session import Session
+
+        self._open_session: Callable[[str], Any] = Session
+        self._path = path
+        self._query_timeout = query_timeout
+        self._local = threading.local()
+        self._sessions: list[Any] = []
+        self._sessions_lock = threading.Lock()
+        self._table_locks: dict[str, threading.RLock] = {}
+        path.mkdir(parents=True, exist_ok=True)
+        for database in (DATABASE, SERVICE_DATABASE):
+            self.run(f"CREATE DATABASE IF NOT EXISTS {quoted(database)} ENGINE = Atomic")
+        self.run(f"USE {quoted(DATABASE)}")
+        self.table_functions = frozenset(
+            row["name"].lower() for row in self.rows("SELECT name FROM system.table_functions")
+        )
+        others = {row["name"].lower() for row in self.rows("SELECT name FROM system.databases")}
+        self.other_databases = frozenset(others - {DATABASE, SERVICE_DATABASE})
+
+    def run(self, sql: str, marker: str | None = None) -> None:
+        """Run a statement of ours that returns nothing.
+
+        :param marker: text by which ``kill`` finds the statement while it runs.
+        :raises EngineError: with ClickHouse's text.
+        """
+        _query(self._writer(), f"/* {marker} */ {sql}" if marker else sql, "Null")
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Run a query of ours and return its rows; 64-bit integers are ints."""
+        body = _query(self._writer(), sql, "JSONEachRow").bytes()
+        return [json.loads(line) for line in body.splitlines() if line]
+
+    def scalar(self, sql: str) -> Any:
+        """First column of the first row of a query of ours."""
+        return next(iter(self.rows(sql)[0].values()))
+
+    def read(self, sql: str, output_format: str, settings: Mapping[str, str] | None = None) -> ReadResult:
+        """Run a user's query, on a session that cannot write.
+
+        :param output_format: ClickHouse's name of the format.
+        :param settings: settings for this query alone; they need a session of their own, since a read-only one takes none.
+        :raises EngineError: with ClickHouse's text.
+        """
+        if settings:
+            session = self._open({**_READ_SETTINGS, **settings}, read_only=True)
+            try:
+                result = _query(session, sql, output_format)
+                return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
+            finally:
+                self._close_one(session)
+        result = _query(self._reader(), sql, output_format)
+        return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
+
+    def check(self, sql: str) -> list[tuple[str, str]]:
+        """Names and types of the columns of a user's query, without running it.
+
+        :raises EngineError: when the query is wrong.
+        """
+        body = _query(self._reader(), f"DESCRIBE TABLE (\n{sql}\n)", "JSONEachRow").bytes()
+        return [(row["name"], row["type"]) for row in map(json.loads, body.splitlines())]
+
+    def kill(self, marker: str) -> None:
+        """End every running statement that carries a marker; chdb does not let us choose the id of a query."""
+        pattern = literal(f"%/* {marker} */%")
+        self.run(f"KILL QUERY WHERE query LIKE {pattern} AND query NOT ILIKE '%KILL QUERY%' ASYNC")
+
+    @contextmanager
+    def locked(self, *tables: str) -> Iterator[None]:
+        """Hold tables against the other writers: a mutation fails when it meets a truncate or an exchange of its table.
+
+        Several are taken in the order of their names, so that two holders never wait for each other.
+        """
+        with self._sessions_lock:
+            locks = [self._table_locks.setdefault(table, threading.RLock()) for table in sorted(set(tables))]
+        for lock in locks:
+            lock.acquire()
+        try:
+            yield
+        finally:
+            for lock in reversed(locks):
+                lock.release()
+
+    def close(self) -> None:
+        """Close every session: an open one crashes the interpreter when it exits."""
+        with self._sessions_lock:
+            sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.cleanup()
+
+    def _writer(self) -> Any:
+        if not hasattr(self._local, "writer"):
+            self._local.writer = self._open(_WRITE_SETTINGS, read_only=False)
+        return self._local.writer
+
+    def _reader(self) -> Any:
+        if not hasattr(self._local, "reader"):
+            self._local.reader = self._open(_READ_SETTINGS, read_only=True)
+        return self._local.reader
+
+    def _open(self, settings: Mapping[str, str], read_only: bool) -> Any:
+        try:
+            session = self._open_session(str(self._path))
+        except Exception as error:
+            raise EngineError(str(error)) from None
+        with self._sessions_lock:
+            self._sessions.append(session)
+        _query(session, f"CREATE DATABASE IF NOT EXISTS {quoted(DATABASE)} ENGINE = Atomic", "Null")
+        _query(session, f"USE {quoted(DATABASE)}", "Null")
+        if read_only:
+            settings = {**settings, "max_execution_time": str(self._query_timeout)}
+        _query(session, "SET " + ", ".join(f"{key} = {value}" for key, value in settings.items()), "Null")
+        if read_only:
+            # Last, since nothing can be set afterwards. As a setting of the query it could be undone by a second statement.
+            _query(session, "SET readonly = 1", "Null")
+        return session
+
+    def _close_one(self, session: Any) -> None:
+        with self._sessions_lock:
+            if session in self._sessions:
+                self._sessions.remove(session)
+        session.cleanup()
+
+
+def _query(session: Any, sql: str, output_format: str) -> Any:
+    try:
+        return session.query(sql, output_format)
+    except Exception as error:  # chdb raises ChdbError or RuntimeError, by the place where it failed
+        raise EngineError(str(error)) from None

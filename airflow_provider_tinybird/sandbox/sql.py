@@ -1,0 +1,115 @@
+"""The Query API, and what endpoints share with it: a read-only query in a format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from airflow_provider_tinybird.sandbox.auth import Token, pipe_read_scope, read_scope
+from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.compose import Composer
+from airflow_provider_tinybird.sandbox.errors import bad_request
+from airflow_provider_tinybird.sandbox.http import Answer, Call
+from airflow_provider_tinybird.sandbox.sqltext import check_readable, split_format, statement_of
+
+SETTINGS = (
+    "output_format_json_quote_64bit_integers",
+    "output_format_json_quote_denormals",
+    "output_format_parquet_string_as_string",
+)
+_RESERVED = frozenset(
+    {"q", "pipeline", "token", "format", "release_replacements", "playground", "query_id", "debug", *SETTINGS}
+)
+_CONTENT_TYPES = {
+    "JSON": "application/json; charset=utf-8",
+    "JSONEachRow": "application/x-ndjson; charset=utf-8",
+    "CSV": "text/csv; charset=utf-8",
+    "CSVWithNames": "text/csv; charset=utf-8",
+    "TSV": "text/tab-separated-values; charset=utf-8",
+    "TSVWithNames": "text/tab-separated-values; charset=utf-8",
+    "Parquet": "application/vnd.apache.parquet",
+    "Prometheus": "text/plain; version=0.0.4; charset=utf-8",
+}
+
+
+def run_sql(box: Sandbox, call: Call) -> Answer:
+    """``GET`` or ``POST /v0/sql``."""
+    token = call.caller
+    params = _params(call)
+    text = params.get("q", "").strip()
+    if not text:
+        raise bad_request("the parameter 'q' is required: the SQL to run")
+    pipeline = box.workspace.pipe(params["pipeline"]) if params.get("pipeline") else None
+    composer = Composer(box.workspace.pipes, template_parameters(params))
+    # A FORMAT in a template can only be seen once it is rendered.
+    statement, output_format = split_format(statement_of(composer.rendered(text)))
+    check_readable(statement, box.engine.table_functions, box.engine.other_databases)
+    query = composer.query(statement, pipeline)
+    require_reads(box, token, composer, pipeline.name if pipeline else None)
+    return read_answer(box, query, output_format or "JSON", query_settings(params))
+
+
+def read_answer(box: Sandbox, query: str, output_format: str, settings: Mapping[str, str]) -> Answer:
+    """Run a composed query and answer with its bytes."""
+    result = box.engine.read(query, output_format, settings)
+    return Answer(200, result.body, _CONTENT_TYPES.get(output_format, "text/plain; charset=utf-8"))
+
+
+def query_settings(params: Mapping[str, str]) -> dict[str, str]:
+    """The settings that a caller may give, as far as given.
+
+    :raises ApiError: 400, for a value other than 0 and 1.
+    """
+    settings = {key: params[key] for key in SETTINGS if key in params}
+    for key, value in settings.items():
+        if value not in ("0", "1"):
+            raise bad_request(f"'{key}' must be 0 or 1, not '{value}'")
+    return settings
+
+
+def template_parameters(params: Mapping[str, str]) -> dict[str, str]:
+    """Parameters of the caller that are for the templates."""
+    return {key: value for key, value in params.items() if key not in _RESERVED and not key.startswith("__tb__")}
+
+
+def require_reads(box: Sandbox, token: Token, composer: Composer, through: str | None = None) -> None:
+    """Refuse a query whose data sources and pipes the token may not read.
+
+    :param through: a pipe that the query asks for; whoever may read it need not be allowed to read what it reads.
+    :raises ApiError: 403, naming the missing scope.
+    """
+    if token.allows():
+        return
+    if through:
+        token.require(pipe_read_scope(through))
+        return
+    for name in sorted(composer.pipes_read):
+        token.require(pipe_read_scope(name))
+    for name in sorted(_datasources(box, composer.names_read)):
+        token.require(read_scope(name))
+
+
+def _datasources(box: Sandbox, names: Iterable[str]) -> set[str]:
+    """Data sources among some names; the quarantine belongs to its data source."""
+    known = box.workspace.datasources
+    return {base for name in names if (base := name if name in known else name.removesuffix("_quarantine")) in known}
+
+
+def _params(call: Call) -> dict[str, str]:
+    params = call.params()
+    if call.method != "POST" or "q" in params:
+        return params
+    body = call.body.content().decode("utf-8", errors="replace")
+    if call.content_type == "application/json":
+        try:
+            given = json.loads(body)
+        except ValueError as error:
+            raise bad_request(f"the body is not JSON, as its Content-Type says: {error}") from None
+        if not isinstance(given, dict):
+            raise bad_request("the JSON body must be an object with 'q'")
+        return {
+            **params,
+            **{key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()},
+        }
+    # Whatever else it is called, the body is the SQL: curl -d calls it a form.
+    return {**dict(call.query), "q": body}

@@ -1,0 +1,189 @@
+# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
+"""Tables behind data sources: made, filled, swapped and dropped."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from airflow_provider_tinybird.sandbox.datafile import Column
+from airflow_provider_tinybird.sandbox.engine import DATABASE, Engine
+from airflow_provider_tinybird.sandbox.errors import EngineError
+from airflow_provider_tinybird.sandbox.fitting import GOOD, INVALID, QUARANTINED, insert_values, staging_select
+from airflow_provider_tinybird.sandbox.formats import DataFile, source_of
+from airflow_provider_tinybird.sandbox.resources import DataSource
+from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
+
+_ARGUMENTS = {
+    "ReplacingMergeTree": ("ver", "is_deleted"),
+    "SummingMergeTree": ("columns",),
+    "CollapsingMergeTree": ("sign",),
+    "VersionedCollapsingMergeTree": ("sign", "version"),
+    "Join": ("join_strictness", "join_type", "key_columns"),
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a staged file, by what becomes of them."""
+
+    good: int
+    quarantined: int
+    invalid: int
+
+
+def qualified(table: str) -> str:
+    """A table of the workspace, in SQL."""
+    return f"{DATABASE}.{quoted(table)}"
+
+
+def scratch_name(kind: str) -> str:
+    """A name for a table that lives for one operation; users' names cannot start with a dot."""
+    return f".{kind}_{uuid.uuid4().hex}"
+
+
+def create_table(engine: Engine, datasource: DataSource) -> None:
+    """Make the table of a data source, and its quarantine.
+
+    :raises EngineError: when the engine refuses the schema; nothing is left then.
+    """
+    engine.run(create_statement(datasource, datasource.name))
+    listed = ", ".join(f"{quoted(column.name)} Nullable(String)" for column in datasource.columns)
+    engine.run(
+        f"CREATE TABLE IF NOT EXISTS {qualified(datasource.quarantine)} (c__error_column Array(String), c__error Array(String),"
+        f" c__import_id Nullable(String), insertion_date DateTime DEFAULT now(), {listed}) ENGINE = MergeTree ORDER BY insertion_date"
+    )
+
+
+def create_statement(datasource: DataSource, table: str) -> str:
+    """The CREATE TABLE of a data source, under any name."""
+    options = datasource.engine_options
+    listed = ", ".join(_column(column) for column in datasource.columns)
+    name = datasource.engine.removeprefix("Replicated").split("(")[0]
+    arguments = ", ".join(options[key] for key in _ARGUMENTS.get(name, ()) if options.get(key))
+    statement = f"CREATE TABLE IF NOT EXISTS {qualified(table)} ({listed}) ENGINE = {name}({arguments})"
+    if not name.endswith("MergeTree"):
+        return statement if arguments else statement.removesuffix("()")
+    for key, clause in (("partition_key", "PARTITION BY"), ("primary_key", "PRIMARY KEY")):
+        if options.get(key):
+            statement += f" {clause} ({options[key]})"
+    statement += f" ORDER BY ({_key(options.get('sorting_key', ''))})"
+    for key, clause in (("sampling_key", "SAMPLE BY"), ("ttl", "TTL")):
+        if options.get(key):
+            statement += f" {clause} {options[key]}"
+    settings = f", {options['settings']}" if options.get("settings") else ""
+    return f"{statement} SETTINGS allow_nullable_key = 1{settings}"
+
+
+def _key(text: str) -> str:
+    return "tuple()" if text.strip() in ("", "tuple()") else re.sub(r"^\((.*)\)$", r"\1", text.strip(), flags=re.DOTALL)
+
+
+def _column(column: Column) -> str:
+    default = f" DEFAULT {column.default}" if column.default is not None else ""
+    return f"{quoted(column.name)} {column.type}{default}{f' {column.codec}' if column.codec else ''}"
+
+
+def drop_table(engine: Engine, table: str) -> None:
+    """Drop a table, now."""
+    engine.run(f"DROP TABLE IF EXISTS {qualified(table)} SYNC")
+
+
+@contextmanager
+def staged(engine: Engine, datasource: DataSource, file: DataFile, marker: str | None = None) -> Iterator[str]:
+    """The rows of a file in a table of their own, typed and judged; the name of that table.
+
+    :raises EngineError: when the file cannot be read; nothing is in the data source then.
+    """
+    table = scratch_name("stage")
+    source = source_of(engine, file, datasource.columns)
+    select = staging_select(source, datasource.columns)
+    try:
+        engine.run(f"CREATE TABLE {qualified(table)} ENGINE = MergeTree ORDER BY tuple() AS {select}", marker)
+        yield table
+    finally:
+        drop_table(engine, table)
+
+
+def counts_of(engine: Engine, stage: str) -> Counts:
+    """How many of the staged rows fit."""
+    row = engine.rows(
+        f"SELECT countIf(verdict = {GOOD}) AS good, countIf(verdict = {QUARANTINED}) AS quarantined,"
+        f" countIf(verdict = {INVALID}) AS invalid FROM {qualified(stage)}"
+    )[0]
+    return Counts(row["good"], row["quarantined"], row["invalid"])
+
+
+def move_good(
+    engine: Engine,
+    datasource: DataSource,
+    stage: str,
+    into: str,
+    condition: str | None = None,
+    marker: str | None = None,
+) -> None:
+    """Insert the staged rows that fit.
+
+    :param into: the table, which is the data source's own or a copy of it.
+    :param condition: only rows that it holds for.
+    """
+    names = ", ".join(quoted(column.name) for column in datasource.columns)
+    values = zip(insert_values(datasource.columns), datasource.columns, strict=True)
+    listed = ", ".join(f"{value} AS {quoted(column.name)}" for value, column in values)
+    select = f"SELECT {listed} FROM {qualified(stage)} WHERE verdict = {GOOD}"
+    if condition:
+        select = f"SELECT {names} FROM ({select}) WHERE ({condition})"
+    engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}", marker)
+
+
+def move_bad(engine: Engine, datasource: DataSource, stage: str, import_id: str | None, invalid_too: bool) -> None:
+    """Insert the staged rows that do not fit into the quarantine.
+
+    :param invalid_too: whether lines that are no JSON at all go there as well.
+    """
+    names = "".join(f", {quoted(column.name)}" for column in datasource.columns)
+    texts = "".join(f", texts[{index + 1}]" for index in range(len(datasource.columns)))
+    verdicts = f"{QUARANTINED}, {INVALID}" if invalid_too else str(QUARANTINED)
+    invalid = literal("the line is not a JSON object")
+    engine.run(
+        f"INSERT INTO {qualified(datasource.quarantine)} (c__error_column, c__error, c__import_id{names})"
+        f" SELECT if(verdict = {INVALID}, [], error_columns), if(verdict = {INVALID}, [{invalid}], errors),"
+        f" {literal(import_id) if import_id else 'NULL'}{texts} FROM {qualified(stage)} WHERE verdict IN ({verdicts})"
+    )
+
+
+@contextmanager
+def swapped_in(engine: Engine, datasource: DataSource) -> Iterator[str]:
+    """An empty copy of a data source's table; at the end it takes its place at once, so that readers see the old rows or the new.
+
+    On an error the data source stays as it was. The caller holds the lock of the table.
+    """
+    copy = scratch_name("copy")
+    engine.run(create_statement(datasource, copy))
+    try:
+        yield copy
+        engine.run(f"EXCHANGE TABLES {qualified(copy)} AND {qualified(datasource.name)}")
+    finally:
+        drop_table(engine, copy)
+
+
+def table_exists(engine: Engine, table: str) -> bool:
+    """Whether the workspace has a table of this name."""
+    return bool(
+        engine.rows(f"SELECT 1 FROM system.tables WHERE database = {literal(DATABASE)} AND name = {literal(table)}")
+    )
+
+
+def size_of(engine: Engine, table: str) -> tuple[int, int]:
+    """Rows and bytes of a table."""
+    try:
+        rows = engine.rows(
+            "SELECT toUInt64(ifNull(total_rows, 0)) AS row_count, toUInt64(ifNull(total_bytes, 0)) AS bytes FROM system.tables"
+            f" WHERE database = {literal(DATABASE)} AND name = {literal(table)}"
+        )
+    except EngineError:
+        return 0, 0
+    return (rows[0]["row_count"], rows[0]["bytes"]) if rows else (0, 0)

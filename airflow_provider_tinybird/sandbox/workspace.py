@@ -1,0 +1,219 @@
+"""The workspace: which data sources, pipes and tokens there are."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from airflow_provider_tinybird.sandbox import state
+from airflow_provider_tinybird.sandbox.auth import ADMIN, Token, new_token_text
+from airflow_provider_tinybird.sandbox.datafile import DatafileError, Project, name_problem
+from airflow_provider_tinybird.sandbox.engine import Engine
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
+from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
+from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now, resource_id
+from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, table_exists
+
+TOKEN_VARIABLE = "TB_LOCAL_WORKSPACE_TOKEN"  # noqa: S105 - the name of a variable
+NAME = "Tinybird_Local_Testing"
+USER_EMAIL = "local@tinybird.co"
+_FIXED_TOKENS = ("user token", "admin token", "workspace admin token")
+
+
+class Workspace:
+    """Data sources, pipes and tokens, by name.
+
+    :param file: where what is not of the project is kept between runs.
+    """
+
+    def __init__(self, engine: Engine, file: Path) -> None:
+        self._engine = engine
+        self._file = file
+        self._lock = threading.RLock()
+        kept = state.load(file)
+        self.id = kept.workspace_id or str(uuid.uuid4())
+        self.user_id = kept.user_id or str(uuid.uuid4())
+        self.datasources: dict[str, DataSource] = {one.name: one for one in kept.datasources}
+        self.pipes: dict[str, Pipe] = {one.name: one for one in kept.pipes}
+        self._tokens: dict[str, Token] = {one.value: one for one in kept.tokens}
+        self._make_fixed_tokens()
+        self.save()
+
+    def _make_fixed_tokens(self) -> None:
+        for name in _FIXED_TOKENS:
+            known = next((token for token in self._tokens.values() if token.name == name), None)
+            wanted = os.environ.get(TOKEN_VARIABLE) if name == "workspace admin token" else None
+            if known is None or (wanted and known.value != wanted):
+                if known:
+                    del self._tokens[known.value]
+                token_id = str(uuid.uuid4())
+                value = wanted or new_token_text(self.user_id, token_id)
+                self._tokens[value] = Token(name, value, frozenset({ADMIN}), token_id)
+
+    def load(self, project: Project) -> None:
+        """Take over the resources of a project.
+
+        :raises DatafileError: when the engine refuses the schema of a data source, or another one has its name already.
+        """
+        for file in project.datasources:
+            before = self.datasources.get(file.name)
+            loaded = DataSource(
+                file.name,
+                file.columns,
+                file.engine,
+                dict(file.engine_options),
+                file.description,
+                True,
+                *_identity(before),
+            )
+            if before and _definition(before) != _definition(loaded):
+                reason = f"data source {file.name} has another schema in the data directory: use another --data, or an empty one"
+                raise DatafileError(file.source, 1, reason)
+            try:
+                self._create(loaded)
+            except (ApiError, EngineError) as error:
+                raise DatafileError(file.source, 1, error.text) from None
+        for pipe in project.pipes:
+            known = self.pipes.get(pipe.name)
+            self.pipes[pipe.name] = Pipe(pipe.name, pipe.nodes, pipe.description, True, *_identity(known))
+        self.save()
+
+    def save(self) -> None:
+        """Write what a later run with the same data directory must know."""
+        with self._lock:
+            kept = state.State(
+                self.id,
+                self.user_id,
+                list(self.datasources.values()),
+                list(self.pipes.values()),
+                list(self._tokens.values()),
+            )
+            state.save(self._file, kept)
+
+    def token(self, value: str) -> Token | None:
+        """The token with this text."""
+        return self._tokens.get(value)
+
+    def tokens(self) -> list[Token]:
+        """All tokens."""
+        return list(self._tokens.values())
+
+    def fixed_token(self, name: str) -> str:
+        """The text of one of the three tokens that are always there."""
+        return next(token.value for token in self._tokens.values() if token.name == name)
+
+    def add_token(self, name: str, scopes: frozenset[str], description: str) -> Token:
+        """Make a token.
+
+        :raises ApiError: 409, when the name is taken.
+        """
+        with self._lock:
+            if any(token.name == name for token in self._tokens.values()):
+                raise ApiError(409, f"Token with name '{name}' already exists")
+            token_id = str(uuid.uuid4())
+            token = Token(name, new_token_text(self.user_id, token_id), scopes, token_id, description)
+            self._tokens[token.value] = token
+            self.save()
+        return token
+
+    def find_datasource(self, name_or_id: str) -> DataSource | None:
+        """A data source by name or id, or None."""
+        return self.datasources.get(name_or_id) or next(
+            (one for one in self.datasources.values() if one.id == name_or_id), None
+        )
+
+    def datasource(self, name_or_id: str) -> DataSource:
+        """A data source by name or id.
+
+        :raises ApiError: 404.
+        """
+        found = self.find_datasource(name_or_id)
+        if found is None:
+            raise not_found("Data Source", name_or_id)
+        return found
+
+    def pipe(self, name_or_id: str) -> Pipe:
+        """A pipe by name or id.
+
+        :raises ApiError: 404.
+        """
+        found = self.pipes.get(name_or_id) or next((one for one in self.pipes.values() if one.id == name_or_id), None)
+        if found is None:
+            raise not_found("Pipe", name_or_id)
+        return found
+
+    def create(self, datasource: DataSource) -> None:
+        """Make a data source.
+
+        :raises ApiError: 400 for a bad name or schema, 409 when the name is taken.
+        """
+        with self._lock:
+            self.check_name("data source", datasource.name)
+            try:
+                self._create(datasource)
+            except EngineError as error:
+                drop_table(self._engine, datasource.name)
+                raise bad_request(error.text) from None
+            self.save()
+
+    def _create(self, datasource: DataSource) -> None:
+        for column in datasource.columns:
+            try:
+                parse_jsonpath(column.jsonpath or "$")
+            except JsonPathError as error:
+                raise bad_request(f"column '{column.name}': {error}") from None
+        if not table_exists(self._engine, datasource.name) or not table_exists(self._engine, datasource.quarantine):
+            create_table(self._engine, datasource)
+        self.datasources[datasource.name] = datasource
+
+    def add_pipe(self, pipe: Pipe) -> None:
+        """Make a pipe.
+
+        :raises ApiError: 400 for a bad name, 409 when it is taken.
+        """
+        with self._lock:
+            self.check_name("pipe", pipe.name)
+            self.pipes[pipe.name] = pipe
+            self.save()
+
+    def check_name(self, kind: str, name: str) -> None:
+        """Refuse a name that is reserved or taken."""
+        problem = name_problem(kind, name)
+        if problem:
+            raise bad_request(problem)
+        if name in self.datasources or name in self.pipes:
+            raise ApiError(409, f"There is already a resource with the name '{name}'")
+
+    def drop(self, datasource: DataSource) -> None:
+        """Drop a data source and its rows."""
+        with self._lock:
+            self.datasources.pop(datasource.name, None)
+            drop_table(self._engine, datasource.name)
+            drop_table(self._engine, datasource.quarantine)
+            self.save()
+
+    def drop_pipe(self, pipe: Pipe) -> None:
+        """Drop a pipe."""
+        with self._lock:
+            self.pipes.pop(pipe.name, None)
+            self.save()
+
+    def forget_what_is_not_of_the_project(self) -> None:
+        """Drop every data source, pipe and token that was made over HTTP."""
+        with self._lock:
+            for datasource in [one for one in self.datasources.values() if not one.from_project]:
+                self.drop(datasource)
+            self.pipes = {name: one for name, one in self.pipes.items() if one.from_project}
+            self._tokens = {value: one for value, one in self._tokens.items() if one.name in _FIXED_TOKENS}
+            self.save()
+
+
+def _identity(known: DataSource | Pipe | None) -> tuple[str, datetime]:
+    return (known.id, known.created_at) if known else (resource_id(), now())
+
+
+def _definition(datasource: DataSource) -> tuple[object, ...]:
+    return datasource.columns, datasource.engine, dict(datasource.engine_options)
