@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
 """One query out of many: the nodes of pipes as common table expressions around the query that was asked for."""
 
 from __future__ import annotations

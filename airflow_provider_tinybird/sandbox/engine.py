@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
 """The ClickHouse engine: chdb sessions, one for each thread, over one data directory.
 
 A chdb session is a lock, so threads never share one. Only one data path can be open in a process.

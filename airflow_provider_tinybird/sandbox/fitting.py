@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
 """Which rows of a file fit a data source: one SELECT that types every column of every row and says what does not fit.
 
 All formats go through the same steps. Each value is first a text (JSON, CSV) or a typed column (Parquet), then a value of the
@@ -193,11 +192,8 @@ def _from_typed(value: str, base: str, found: str) -> str:
     kind = type_of(found).base
     if kind == "String" or kind.startswith("FixedString"):
         return _from_text(f"CAST({value}, 'Nullable(String)')", base)
-    if (
-        (kind.startswith("Float")
-        and base.startswith(("Float", "Decimal")))
-        or (kind.startswith("DateTime")
-        and base.startswith("Date"))
+    if (kind.startswith("Float") and base.startswith(("Float", "Decimal"))) or (
+        kind.startswith("DateTime") and base.startswith("Date")
     ):
         # An accurate cast gives NULL where precision is lost, as it always is from Float64 to Float32.
         return f"CAST({value}, {literal(f'Nullable({base})')})"

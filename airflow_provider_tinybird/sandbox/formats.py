@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
 """Files as they arrive: their format, compression and CSV dialect, and the engine's way to read them."""
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ FORMATS = {
 
 # Everything else that ClickHouse has as a table function reads files, other hosts or other databases.
 _SAFE_TABLE_FUNCTIONS = frozenset(
-    ["numbers", "numbers_mt", "zeros", "zeros_mt", "generaterandom", "generateseries", "generate_series", "null", "values", "view", "primes", "format", "input"]
+    (
+        *("numbers", "numbers_mt", "zeros", "zeros_mt", "generaterandom", "generateseries", "generate_series"),
+        *("null", "values", "view", "primes", "format", "input"),
+    )
 )
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?\*/)
