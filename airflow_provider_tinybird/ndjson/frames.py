@@ -7,8 +7,9 @@ from typing import Any
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.objects import encode_objects
-from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_rows
+from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_rows, first_surrogate
 from airflow_provider_tinybird.ndjson.tables import bounded, check_names, encode_table, one_chunk
+from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 
 class PolarsSource:
@@ -31,7 +32,14 @@ class PolarsSource:
 
     def encode(self, start: int, count: int, first_row: int) -> Encoded:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
-        table = self._frame.slice(start, count).to_arrow()
+        import pyarrow as pa
+
+        try:
+            table = self._frame.slice(start, count).to_arrow()
+        except pa.ArrowInvalid as error:
+            raise EncodeError(
+                f"polars cannot hand the frame to Arrow ({error}); cast the column to text first"
+            ) from error
         return encode_table(bounded(table, 0, table.num_rows), first_row)
 
 
@@ -85,6 +93,8 @@ def _encode_series(series: Any) -> JsonColumn:
         return encode_objects(series.astype(object).tolist())
     try:
         array = one_chunk(pa.array(series, from_pandas=True))
+    except UnicodeEncodeError:
+        raise BadValueError(SURROGATE, first_surrogate(series.tolist())) from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
         raise BadValueError(
             f"the pandas type {dtype} has no JSON form ({error}); cast it first, e.g. to str"

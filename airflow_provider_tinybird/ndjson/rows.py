@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from airflow_provider_tinybird.ndjson.errors import EncodeError
-from airflow_provider_tinybird.ndjson.values import SURROGATE, key_text
+from airflow_provider_tinybird.ndjson.values import key_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,32 +122,52 @@ def join(parts: Sequence[Any], rows: int) -> Any:
 
 
 def encode_rows(names: Sequence[str], columns: Sequence[JsonColumn], rows: int) -> Encoded:
-    """The lines of a slice. The value buffer of the joined array is the body: nothing is copied again.
+    """The lines of a slice.
 
     :param names: column names.
     :param columns: their values.
     :param rows: how many rows there are.
     """
+    return _encoded(join_members([key_text(name) for name in names], columns, rows, "}\n"))
+
+
+def encode_sparse_rows(
+    names: Sequence[str], columns: Sequence[JsonColumn], there: Sequence[Sequence[bool]], rows: int
+) -> Encoded:
+    """The lines of a slice in which not every row has every key.
+
+    :param names: column names.
+    :param columns: their values; what stands where a row lacks the key is of no account.
+    :param there: for each column, which rows have it.
+    :param rows: how many rows there are.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    members = []
+    for name, column, mask in zip(names, columns, there, strict=True):
+        texts = join([f"{key_text(name)}:{column.before}", column.texts, column.after], rows)
+        members.append(texts if all(mask) else pc.if_else(pa.array(mask), texts, pa.scalar(None, pa.string())))
+    joined = pc.binary_join_element_wise(*members, ",", null_handling="skip")
+    return _encoded(join(["{", joined, "}\n"], rows))
+
+
+def encode_lines(lines: Sequence[bytes]) -> Encoded:
+    """Finished lines as one body.
+
+    :param lines: JSON objects in UTF-8, each without its newline.
+    """
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    return Encoded(memoryview(b"\n".join(lines) + b"\n"), ends)
+
+
+def _encoded(lines: Any) -> Encoded:
+    """The value buffer of an Arrow string array is the body: nothing is copied again."""
     import numpy as np
 
-    lines = join_members([key_text(name) for name in names], columns, rows, "}\n")
-    ends = np.frombuffer(lines.buffers()[1], np.int32, count=rows + 1, offset=lines.offset * 4)
-    body = memoryview(lines.buffers()[2])
+    ends = np.frombuffer(lines.buffers()[1], np.int32, count=len(lines) + 1, offset=lines.offset * 4)
+    body = memoryview(lines.buffers()[2]).cast("B")  # from signed bytes, which compare unequal to bytes
     return Encoded(body[ends[0] : ends[-1]], memoryview(ends[1:] - ends[0]))
-
-
-def encode_lines(lines: Sequence[str], first_row: int) -> Encoded:
-    """Finished lines of text as one body.
-
-    :param lines: JSON objects, each without its newline.
-    :param first_row: position of the first line in all of the data, for the error.
-    :raises EncodeError: a line holds a lone surrogate.
-    """
-    try:
-        raw = [line.encode() for line in lines]
-    except UnicodeEncodeError:
-        raise EncodeError(SURROGATE, row=first_row + first_surrogate(lines)) from None
-    return Encoded(memoryview(b"\n".join(raw) + b"\n"), list(accumulate(len(line) + 1 for line in raw)))
 
 
 def first_surrogate(texts: Sequence[object]) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
 from airflow_provider_tinybird.ndjson.errors import UnsupportedDataError
 from airflow_provider_tinybird.ndjson.frames import PandasSource, PolarsSource
-from airflow_provider_tinybird.ndjson.objects import encode_records
+from airflow_provider_tinybird.ndjson.records import RecordsSource
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.tables import TableSource
 from airflow_provider_tinybird.ndjson.text import text_sources
@@ -32,21 +32,6 @@ class Source(Protocol):
         :param count: how many rows are wanted, at least 1.
         :param first_row: position of that first row in all of the data, for errors.
         """
-
-
-class RecordsSource:
-    """Mappings at hand.
-
-    :param records: the mappings.
-    """
-
-    def __init__(self, records: Sequence[Mapping[str, object]]) -> None:
-        self._records = records
-        self.rows = len(records)
-
-    def encode(self, start: int, count: int, first_row: int) -> Encoded:
-        """See :class:`Source`."""
-        return encode_records(self._records[start : start + count], first_row)
 
 
 def sources(data: object, pace: Pace) -> Iterator[Source]:
@@ -77,20 +62,19 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
 def _items(data: Iterable[object], pace: Pace) -> Iterator[Source]:
     """Runs of records as they come, anything else on its own. No more is taken from the iterator than is needed now."""
     items = iter(data)
+    records: list[Mapping[str, object]] = []
     for item in items:
+        if isinstance(item, Mapping):
+            records.append(item)
+            for following in islice(items, pace() - 1):
+                if type(following) is not dict and not isinstance(following, Mapping):  # the first test is the faster
+                    item = following
+                    break
+                records.append(following)
+            yield RecordsSource(records)
+            records = []
         if not isinstance(item, Mapping):
             yield from _walk(item, pace)
-            continue
-        records: list[Mapping[str, object]] = [item]
-        other: list[object] = []
-        for following in islice(items, pace() - 1):
-            if not isinstance(following, Mapping):
-                other.append(following)
-                break
-            records.append(following)
-        yield RecordsSource(records)
-        for following in other:
-            yield from _walk(following, pace)
 
 
 def _frame(data: object) -> Iterable[Source] | None:
@@ -148,6 +132,8 @@ def _hint(data: object) -> str:
         return "One column alone has no name for its key: call to_frame() first."
     if _is_a(data, "pyarrow", "Array", "ChunkedArray") or _is_a(data, "numpy", "ndarray"):
         return "One column alone has no name for its key: put it into a DataFrame or Table first."
+    if inspect.iscoroutine(data):
+        data.close()  # or the interpreter warns that nobody awaited it
     if inspect.isawaitable(data) or inspect.isasyncgen(data):
         return "An async function gives no data until it is awaited: use a plain function or generator."
     if data is None:

@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.rows import Encoded, encode_rows
+from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 # A slice is sized by what its rows were on average; where rows suddenly grow, this bounds what is encoded at once.
 MAX_SLICE_BYTES = 32_000_000
@@ -94,3 +95,7 @@ def check_names(names: Sequence[object]) -> None:
         if name in seen:
             raise EncodeError("two columns have this name, and JSON would keep one of them; rename one", column=name)
         seen.add(name)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise EncodeError(f"the column name {name!a}: {SURROGATE}") from None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import NoReturn
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
-from airflow_provider_tinybird.ndjson.rows import Encoded
+from airflow_provider_tinybird.ndjson.rows import Encoded, encode_lines
 from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 _BLOCK = 1_000_000  # characters or bytes that are split into lines at once
@@ -35,8 +34,7 @@ class TextSource:
             if problem:
                 number = self._numbers[start + position]
                 raise EncodeError(f"line {number}: {problem}; {_WAY_OUT}", row=first_row + position)
-        ends = list(accumulate(len(line) + 1 for line in lines))
-        return Encoded(memoryview(b"\n".join(lines) + b"\n"), ends)
+        return encode_lines(lines)
 
 
 def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSource]:
@@ -91,7 +89,7 @@ def _check_start(text: str | bytes, line: bytes) -> None:
 
 def _problem(line: bytes) -> str | None:
     try:
-        value = json.loads(line.decode(), parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+        value = _DECODE(line.decode())
     except UnicodeDecodeError:
         return "not valid UTF-8"
     except RecursionError:
@@ -103,3 +101,7 @@ def _problem(line: bytes) -> str | None:
 
 def _refuse_constant(token: str) -> NoReturn:
     raise ValueError(f"{token} is no JSON number")
+
+
+# Made once: json.loads with options makes a decoder for each line. Digits stay as text, as int() refuses very long ones.
+_DECODE = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str).decode

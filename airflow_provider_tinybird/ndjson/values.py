@@ -18,6 +18,7 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 INFINITE = "an infinite number has no JSON form; replace it, for instance by None"
 BINARY = "bytes have no JSON form; decode them to text, or base64-encode them, before sending"
+NO_TEXT_KEY = "a key must be text, not {}; rename it"
 SURROGATE = "the text has a lone surrogate, which UTF-8 cannot carry; repair it, for instance with errors='replace'"
 YEARS = "the year is outside 0001 to 9999; replace the value, for instance by None"
 
@@ -42,7 +43,7 @@ def key_text(key: object) -> str:
     :raises BadValueError: it is not text.
     """
     if not isinstance(key, str):
-        raise BadValueError(f"a key must be text, not {short(key)}; rename it")
+        raise BadValueError(NO_TEXT_KEY.format(short(key)))
     return _dump(key)
 
 
@@ -124,14 +125,18 @@ def _float(value: float) -> float | None:
 
 
 def _mapping(value: Mapping[Any, object]) -> dict[str, Any]:
-    for key in value:
-        if not isinstance(key, str):
-            raise BadValueError(f"a key must be text, not {short(key)}; rename it")
-    return {str.__str__(key): to_plain(item) for key, item in value.items()}
+    plain = {}
+    for key, item in value.items():
+        if type(key) is not str:
+            if not isinstance(key, str):
+                raise BadValueError(NO_TEXT_KEY.format(short(key)))
+            key = str.__str__(key)
+        plain[key] = item if type(item) in _NATIVE else to_plain(item)
+    return plain
 
 
 def _sequence(value: Iterable[object]) -> list[Any]:
-    return [to_plain(item) for item in value]
+    return [item if type(item) in _NATIVE else to_plain(item) for item in value]
 
 
 def _decimal(value: Decimal) -> str | None:
@@ -201,6 +206,7 @@ def _numpy_time(value: Any) -> str | int | None:
     return str(value).replace("T", " ")
 
 
+_NATIVE = frozenset({str, int, bool, type(None)})
 _BY_TYPE: dict[type, Callable[[Any], Any]] = {
     str: _same,
     int: _same,
