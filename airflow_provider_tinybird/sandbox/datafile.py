@@ -331,8 +331,6 @@ def _check_nodes(nodes: tuple[NodeFile, ...], groups: list[list[Instruction]], p
             raise DatafileError(
                 path, line, f"node {node.name!r} is defined twice, first in line {seen[node.name]}: rename one"
             )
-        if node.name == path.stem:
-            raise DatafileError(path, line, f"node {node.name!r} has the name of its pipe: rename the node")
         seen[node.name] = line
         if node.kind is not NodeKind.STANDARD:
             published.append(node)
@@ -351,7 +349,7 @@ def _check_unique(datasources: tuple[DatasourceFile, ...], pipes: tuple[PipeFile
         resources[name] = source
     for pipe in pipes:
         for node in pipe.nodes:
-            if node.name in resources:
+            if node.name in resources and node.name != pipe.name:
                 reason = f"node {node.name!r} has the name of {resources[node.name]}: rename the node"
                 raise DatafileError(pipe.source, _line_of_node(pipe, node.name), reason)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import textwrap
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,8 @@ def instructions(text: str, path: Path, known: Collection[str], prefixes: tuple[
     :param prefixes: what else a key can start with.
     :raises DatafileError: for a line that is none, and for an unknown key.
     """
-    lines = text.replace("\r\n", "\n").split("\n")  # only what editors count as a line end; splitlines() knows more
+    # Only what editors count as a line end; splitlines() knows more, and some of them stand in strings of SQL.
+    lines = text.replace("\r\n", "\n").split("\n")
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -67,32 +68,47 @@ def instructions(text: str, path: Path, known: Collection[str], prefixes: tuple[
         key = match["key"].lower()
         _check_key(key, line, known, prefixes, path, at)
         if match["block"] or (match["value"] or "").strip() == ">":
-            key_line, (value, at) = at, _block(lines, at, _indent(line))
-            yield Instruction(key, value.text, key_line, value.line)
+            end = _end_of_block(lines, at, line, lambda word: _is_key(word, known, prefixes))
+            value, value_line = _block(lines, at, end, _indent(line))
+            yield Instruction(key, value, at, value_line)
+            at = end
         else:
             yield Instruction(key, _unquoted((match["value"] or "").strip()), at, at)
 
 
-@dataclass(frozen=True)
-class _Block:
-    text: str
-    line: int
+def _is_key(word: str, known: Collection[str], prefixes: tuple[str, ...]) -> bool:
+    """Whether a word is a key, or one that is misspelt: its line is then refused, and not taken for SQL."""
+    key = word.lower()
+    similar = difflib.get_close_matches(key, known, n=1, cutoff=0.85) if word.isupper() else []
+    return key in known or key == "include" or key.startswith(prefixes) or bool(similar)
 
 
-def _block(lines: list[str], start: int, key_indent: int) -> tuple[_Block, int]:
-    """Take the lines of a block; ``start`` is the index of the first, the result the index after the last."""
-    taken: list[str] = []
-    at = start
-    while at < len(lines):
+def _end_of_block(lines: list[str], start: int, key_line: str, is_key: Callable[[str], bool]) -> int:
+    """Index after the last line of a block.
+
+    A block is what is indented deeper than its key. SQL often is not, and Tinybird takes it all the same: there, only a line that
+    starts with a key ends the block, and with a key in upper case if the SQL starts at the margin.
+    """
+    margin = _indent(key_line)
+    is_sql = key_line.split()[0].rstrip(">").lower() == "sql"
+    content = next((line for line in lines[start:] if line.strip()), "")
+    indented = _indent(content) > margin
+    for at in range(start, len(lines)):
         line = lines[at]
-        if line.strip() and _indent(line) <= key_indent:
-            if not line.lstrip().startswith("#"):
-                break
-            line = ""  # a comment at the margin is not of the block; the empty line keeps the numbers of the rest right
-        taken.append(line)
-        at += 1
+        if not line.strip() or _indent(line) > margin or line.lstrip().startswith("#"):
+            continue
+        word = line.split()[0].rstrip(">")
+        if not is_sql or (is_key(word) and (indented or word.isupper())):
+            return at
+    return len(lines)
+
+
+def _block(lines: list[str], start: int, end: int, margin: int) -> tuple[str, int]:
+    """The text of a block, without its indentation, and the number of its first line."""
+    # A comment at the margin is not of the block; the empty line keeps the numbers of the rest right.
+    taken = ["" if line.lstrip().startswith("#") and _indent(line) <= margin else line for line in lines[start:end]]
     blank = next((index for index, line in enumerate(taken) if line.strip()), 0)
-    return _Block(textwrap.dedent("\n".join(taken[blank:])).rstrip(), start + blank + 1), at
+    return textwrap.dedent("\n".join(taken[blank:])).rstrip(), start + blank + 1
 
 
 def _check_key(key: str, line: str, known: Collection[str], prefixes: tuple[str, ...], path: Path, number: int) -> None:

@@ -96,9 +96,19 @@ def _mentions(parts: tuple[Part, ...], guarded: frozenset[str]) -> Iterator[Para
             inner = guarded
             for test, body in part.branches:
                 if test is not None:
-                    inner |= frozenset(one.id for one in ast.walk(test) if isinstance(one, ast.Name))
+                    inner |= frozenset(_guards(test))
                     yield from _uses(test, inner)
                 yield from _mentions(body, inner)
+
+
+def _guards(test: ast.expr) -> Iterator[str]:
+    """The names that a test can find missing without failing: in defined(), and outside of every other call."""
+    if isinstance(test, ast.Name):
+        yield test.id
+    if not isinstance(test, ast.Call) or (isinstance(test.func, ast.Name) and test.func.id == "defined"):
+        for child in ast.iter_child_nodes(test):
+            if isinstance(child, ast.expr):
+                yield from _guards(child)
 
 
 def _uses(node: ast.expr, guarded: frozenset[str]) -> Iterator[Parameter]:

@@ -217,6 +217,24 @@ def test_an_indented_file_keeps_its_blocks_apart() -> None:
     assert (node.sql, node.kind) == ("SELECT 1\n  FROM t", NodeKind.ENDPOINT)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "%\nSELECT *\nFROM flights\n# said twice\nWHERE origin = {{ String(origin) }}",
+        "%\n    SELECT *\n    FROM (\n    SELECT 1\n)\nLIMIT 5",
+        "SELECT version,\ntype\nFROM t",
+    ],
+)
+def test_sql_at_the_margin_ends_where_a_key_starts(sql: str) -> None:
+    pipe = parse_pipe(
+        f"NODE n\nSQL >\n\n{sql}\n\nTYPE MATERIALIZED\nDATASOURCE x\nNODE daily\nSQL >\n    SELECT 1\ntype materialized\ndatasource d",
+        DAILY,
+    )
+    first, second = pipe.nodes
+    assert (first.sql, first.kind) == (sql.replace("# said twice", ""), NodeKind.MATERIALIZED)
+    assert (second.name, second.sql, second.kind) == ("daily", "SELECT 1", NodeKind.MATERIALIZED)
+
+
 def test_a_line_separator_in_a_string_is_no_end_of_line() -> None:
     (node,) = parse_pipe("NODE n\nSQL >\n    SELECT 'a\u2028b\x0cc'\n", DAILY).nodes
     assert node.sql == "SELECT 'a\u2028b\x0cc'"
@@ -263,9 +281,9 @@ def test_what_is_wrong_with_a_data_source_file_is_said_with_its_line(text: str, 
         ("SQL >\n    SELECT 1\n" + NODE, "1: SQL belongs to a node: put it after a NODE line"),
         ("NODE a\nTYPE endpoint", "1: node 'a' has no SQL: add SQL > and the query, indented"),
         ("NODE a\nSQL >\n\nTYPE endpoint", "2: node 'a' has no SQL: add SQL > and the query, indented"),
-        (NODE + "FROM t", "4: unknown key 'FROM'; if it belongs to the block above, indent it"),
+        (NODE + "DATASOURC t", "4: unknown key 'DATASOURC'; did you mean DATASOURCE?"),
+        ("DESCRIPTION >\ntext", "2: unknown key 'text'; if it belongs to the block above, indent it"),
         (NODE + NODE, "4: node 'n' is defined twice, first in line 1: rename one"),
-        ("NODE daily\nSQL SELECT 1", "1: node 'daily' has the name of its pipe: rename the node"),
         (
             "NODE\nSQL SELECT 1",
             "1: node name '' may only hold letters, digits and underscores, and not start with a digit: rename it",

@@ -319,6 +319,7 @@ def test_a_template_can_set_the_status_of_its_error() -> None:
             "{{column(order_by, 'day')}} {{columns(cols)}}",
             (Parameter("order_by", "String", "day"), Parameter("cols", "String", required=True)),
         ),
+        ("{% if date_diff_in_days(day, '2013-01-01') > 5 %}{% end %}", (Parameter("day", "String", required=True),)),
         ("{% if order == 'desc' %}DESC{% end %}", (Parameter("order", "String"),)),
         (SPLIT, (Parameter("names", "String", "a,b"),)),
         (
