@@ -10,17 +10,20 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_tinybird.api import jobs as jobs_api
+from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import (
     ApiError,
     JobCancelledError,
     JobFailedError,
     JobLostError,
+    JobSlotTimeoutError,
     JobTimeoutError,
     NotFoundError,
     TinybirdError,
@@ -139,21 +142,28 @@ class Outcome:
 class Watch:
     """Decides, look by look, whether the wait for a job is over. It does no input or output itself.
 
-    :param job_id: the job.
+    :param job_id: the job; empty when the newest job of a pipe is watched.
     :param rules: how to wait.
+    :param pipe: pipe whose newest job is watched, where there is no id.
     :param clock: tells the seconds since the epoch.
     """
 
-    def __init__(self, job_id: str, rules: Rules, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, job_id: str, rules: Rules, *, pipe: str = "", clock: Callable[[], float] = time.time) -> None:
         self.job_id = job_id
+        self.pipe = pipe
         self.rules = rules
         self._clock = clock
         self._failures = 0
         self._last: Job | None = None
 
-    def saw(self, job: Job) -> Outcome | None:
-        """Take in what a look found; returns the outcome once there is one."""
+    def saw(self, job: Job | None) -> Outcome | None:
+        """Take in what a look found; returns the outcome once there is one.
+
+        :param job: the job; ``None`` when the pipe that is watched has none yet.
+        """
         self._failures = 0
+        if job is None:
+            return self.expired()
         if self._last is None or self._last.status_text != job.status_text:
             log.info("%s is %s (after %.0f s).", _capital(str(job)), job.status_text, self._waited())
         self._last = job
@@ -176,7 +186,10 @@ class Watch:
         tolerated = self.rules.failures_tolerated
         if isinstance(error, NotFoundError):
             tolerated = self.rules.not_found_tolerated
-            what = "is not known to Tinybird (any more): it keeps jobs for 48 hours. Look for it in tinybird.jobs_log"
+            what = (
+                "is not known to Tinybird (any more): it keeps jobs for 48 hours, and there is nothing of it that this token can read in "
+                "tinybird.jobs_log"
+            )
         elif isinstance(error, ApiError) and not error.retry_can_help:
             tolerated = 0
             what = f"cannot be looked at: {error} It may go on running"
@@ -190,6 +203,19 @@ class Watch:
             "Looking at job %s failed, %d in a row; it is looked at again: %s", self.job_id, self._failures, error
         )
         return self.expired()
+
+    @property
+    def call(self) -> Call[Job | None]:
+        """The look."""
+        if self.job_id:
+            return cast("Call[Job | None]", jobs_api.get_job(self.job_id))
+        return jobs_api.newest_job(self.pipe)
+
+    def wants_log(self, error: TinybirdError) -> bool:
+        """Tell whether a look that failed should be followed by one into the log of old jobs."""
+        return (
+            bool(self.job_id) and isinstance(error, NotFoundError) and self._failures >= self.rules.not_found_tolerated
+        )
 
     def expired(self) -> Outcome | None:
         """Return the outcome if the deadline is over."""
@@ -206,11 +232,15 @@ class Watch:
 
     def _outcome(self, ending: Ending, what: str = "") -> Outcome:
         job = self._last
-        name = _capital(str(job)) if job else f"Job {self.job_id}"
+        name = (
+            _capital(str(job))
+            if job
+            else (f"Job {self.job_id}" if self.job_id else f"The newest job of pipe '{self.pipe}'")
+        )
         about = f" ({_about(job)})" if job and _about(job) else ""
         return Outcome(
             ending=ending,
-            job_id=self.job_id,
+            job_id=job.id if job else self.job_id,
             message=f"{name}{about} {what.rstrip('.')}, after {self._waited():.0f} s." if what else "",
             waited=round(self._waited(), 3),
             job=small_json(job.raw) if job else {},
@@ -223,8 +253,26 @@ class Watch:
 def look(client: Client, watch: Watch) -> Outcome | None:
     """Look at a job once; returns the outcome once there is one."""
     try:
-        return watch.saw(client.send(jobs_api.get_job(watch.job_id)))
+        return watch.saw(client.send(watch.call))
     except TinybirdError as e:
+        if watch.wants_log(e):
+            with suppress(TinybirdError):
+                logged = client.send(jobs_api.get_job_from_log(watch.job_id))
+                if logged:
+                    return watch.saw(logged)
+        return watch.failed(e)
+
+
+async def look_async(client: AsyncClient, watch: Watch) -> Outcome | None:
+    """Look at a job once, from an event loop; returns the outcome once there is one."""
+    try:
+        return watch.saw(await client.send(watch.call))
+    except TinybirdError as e:
+        if watch.wants_log(e):
+            with suppress(TinybirdError):
+                logged = await client.send(jobs_api.get_job_from_log(watch.job_id))
+                if logged:
+                    return watch.saw(logged)
         return watch.failed(e)
 
 
@@ -256,10 +304,7 @@ async def watch_job_async(client: AsyncClient, watch: Watch) -> Outcome:
     """Look at a job until it is over, from an event loop. It pauses first: whoever started the wait has just looked."""
     while True:
         await asyncio.sleep(watch.pause())
-        try:
-            outcome = watch.saw(await client.send(jobs_api.get_job(watch.job_id)))
-        except TinybirdError as e:
-            outcome = watch.failed(e)
+        outcome = await look_async(client, watch)
         if outcome:
             return outcome
 
@@ -280,6 +325,15 @@ def job_or_error(outcome: Outcome, *, note: str = "") -> Job:
         Ending.TIMEOUT: JobTimeoutError,
     }
     raise kinds[outcome.ending](message, outcome.as_job())
+
+
+def no_slot(why: str, rules: Rules) -> JobSlotTimeoutError:
+    """Make the error for a job that found no free slot before its deadline."""
+    allowed = rules.deadline - rules.started_at
+    return JobSlotTimeoutError(
+        f"Tinybird had no free slot for the job during the {allowed:.0f} s that it may take (timeout); nothing was started. Run fewer "
+        f"such jobs at once (an Airflow pool as large as the plan's limit) or raise the limit. {why}"
+    )
 
 
 def describe_cancel(answer: Job | TinybirdError, job_id: str) -> str:

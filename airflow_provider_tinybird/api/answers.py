@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -38,8 +39,19 @@ _WAYS_OUT: dict[int, str] = {
     "raise the limit.",
 }
 
+# Users report "You have reached the maximum number of copy jobs"; the words for other kinds are taken to be alike.
+_QUOTA = re.compile(r"maximum number of (?:\w+ ){0,3}jobs", re.IGNORECASE)
+
 # Nothing left this machine when these are raised; every other transport error may come after Tinybird took the request.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+def is_quota_text(text: str) -> bool:
+    """Tell from Tinybird's words that as many jobs run as the plan allows.
+
+    There is no code for it: the status is 403, as for a missing scope, or the job itself ends in an error with these words.
+    """
+    return _QUOTA.search(text) is not None
 
 
 def where(settings: Settings, call: Call[T]) -> str:
@@ -83,6 +95,8 @@ def from_status(
         cause = f"Tinybird answered HTTP {status}: {answer.text}"
         return errors.OutcomeUnknownError(call.what, place, cause, call.find_out)
     kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
+    if 400 <= status < 500 and is_quota_text(text):
+        kind = errors.JobQuotaError
     return kind(call.what, place, answer, _way_out(settings, call, status, headers))
 
 

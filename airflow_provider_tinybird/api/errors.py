@@ -84,6 +84,14 @@ class AccessDeniedError(ApiError):
     """
 
 
+class JobQuotaError(ApiError):
+    """Tinybird runs as many jobs of this kind as the plan allows: nothing was started, and a slot will be free
+    later.
+    """
+
+    retry_can_help = True
+
+
 class NotFoundError(ApiError):
     """No such data source, pipe or job (404), or the host is not the region of the workspace."""
 
@@ -188,6 +196,10 @@ class JobCancelledError(JobError):
 
 class JobTimeoutError(JobError):
     """The job was not over by the deadline; it has been cancelled if Tinybird allowed that."""
+
+
+class JobSlotTimeoutError(TinybirdError):
+    """As many jobs as the plan allows were running until the deadline, so that none was started."""
 
 
 class JobLostError(TinybirdError):

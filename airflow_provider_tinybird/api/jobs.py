@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import pairs, resource_name
 from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job, submitted_job
@@ -47,6 +48,46 @@ def list_jobs(
         read=_jobs,
         repeat=Repeat.READ,
         scope=READ_JOBS,
+    )
+
+
+def newest_job(pipe: str) -> Call[Job | None]:
+    """Get the newest job of a pipe. ``GET /v0/jobs?pipe_name=``.
+
+    :param pipe: name of the pipe.
+    :return: the job; ``None`` when Tinybird remembers none. Scope: ``DATASOURCES:CREATE`` or ``ADMIN``.
+    """
+    resource_name("pipe", pipe)
+    return Call(
+        what=f"get the newest job of pipe '{pipe}'",
+        method="GET",
+        path="/v0/jobs",
+        params=pairs({"pipe_name": pipe}),
+        read=_newest,
+        repeat=Repeat.READ,
+        scope=READ_JOBS,
+    )
+
+
+def get_job_from_log(job_id: str) -> Call[Job | None]:
+    """Look a job up in ``tinybird.jobs_log``, which remembers what ``GET /v0/jobs/{id}`` has forgotten after 48 hours.
+
+    :param job_id: the job's id.
+    :return: the job as last logged; ``None`` when it is not there. Scope: ``ADMIN``.
+    """
+    resource_name("job", job_id)
+    quoted = job_id.replace("\\", "\\\\").replace("'", "\\'")
+    columns = "job_id, job_type AS kind, status, error, pipe_id, created_at, started_at, updated_at"
+    log = "tinybird.jobs_log"
+    rows = query.sql(f"SELECT {columns} FROM {log} WHERE job_id = '{quoted}' ORDER BY updated_at DESC LIMIT 1")  # noqa: S608
+    return Call(
+        what=f"look job {job_id} up in tinybird.jobs_log",
+        method=rows.method,
+        path=rows.path,
+        body=rows.body,
+        read=_logged,
+        repeat=Repeat.READ,
+        scope="ADMIN",
     )
 
 
@@ -104,6 +145,16 @@ def retry_job(job_id: str) -> Call[Job]:
         scope=READ_JOBS,
         find_out="Look at the newest jobs (GET /v0/jobs).",
     )
+
+
+def _newest(reply: Reply) -> Job | None:
+    jobs = [job for job in _jobs(reply) if job.created_at is not None]
+    return max(jobs, key=lambda job: job.created_at or datetime.min, default=None)
+
+
+def _logged(reply: Reply) -> Job | None:
+    rows = query.read_query_result(reply).data
+    return parse_job(rows[0]) if rows else None
 
 
 def _job(reply: Reply) -> Job:

@@ -8,17 +8,18 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_tinybird import connection, jobs
+from airflow_provider_tinybird import connection, jobs, submissions
 from airflow_provider_tinybird._compat import BaseHook, get_connection_async
-from airflow_provider_tinybird.api import datasources, imports, pipes, query, workspaces
+from airflow_provider_tinybird.api import datasources, pipes, query, workspaces
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
-from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
+from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import EventsResult, ImportMode, QueryResult, RowsToDelete, Truncated
+from airflow_provider_tinybird.api.models import EventsResult, QueryResult, RowsToDelete, Truncated
 from airflow_provider_tinybird.api.settings import Settings, SettingsError, region_hint
 from airflow_provider_tinybird.files import file_format, file_to_send
+from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.loads import Compression, send_batches
 from airflow_provider_tinybird.ndjson import batches
 from airflow_provider_tinybird.results import data_frame
@@ -73,11 +74,11 @@ class TinybirdHook(BaseHook):
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[AsyncClient]:
-        """Make a client for an event loop; the connection is looked up without blocking the loop."""
+        """Lend a client for an event loop; the connection is looked up without blocking the loop."""
         if "settings" not in self.__dict__:
             found = await get_connection_async(self.tinybird_conn_id)
             self.__dict__["settings"] = connection.settings_from_connection(found)
-        async with AsyncClient(self.settings) as client:
+        async with shared_client(self.settings) as client:
             yield client
 
     def get_conn(self) -> Client:
@@ -121,9 +122,10 @@ class TinybirdHook(BaseHook):
         :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
         """
         kind = file_format(format)
-        if _import_mode(mode, replace_condition) is ImportMode.APPEND:
-            return self.send(imports.append_url(datasource, url, format=kind))
-        return self.send(imports.replace_url(datasource, url, format=kind, condition=replace_condition))
+        submission = submissions.import_url(
+            datasource, url, format=kind, mode=mode, replace_condition=replace_condition
+        )
+        return self.send(submission.call)
 
     def append_file(
         self,
@@ -143,11 +145,7 @@ class TinybirdHook(BaseHook):
         :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
         """
         file = file_to_send(path, format)
-        if _import_mode(mode, replace_condition) is ImportMode.APPEND:
-            return self.send(imports.append_file_v1(datasource, file.as_body(), format=file.format))
-        return self.send(
-            imports.replace_file_v1(datasource, file.as_body(), format=file.format, condition=replace_condition)
-        )
+        return self.send(submissions.import_file(datasource, file, mode=mode, replace_condition=replace_condition).call)
 
     def truncate(self, datasource: str) -> Truncated:
         """Delete all rows of a data source, at once."""
@@ -158,9 +156,7 @@ class TinybirdHook(BaseHook):
 
         :param lightweight: use Tinybird's lightweight delete (beta), which does not rewrite whole parts.
         """
-        if lightweight:
-            return self.send(datasources.delete_rows_v1(datasource, delete_condition))
-        return self.send(datasources.delete_rows(datasource, delete_condition))
+        return self.send(submissions.delete_rows(datasource, delete_condition, lightweight=lightweight).call)
 
     def count_rows_to_delete(self, datasource: str, delete_condition: str) -> RowsToDelete:
         """Count the rows that a delete would remove, without removing them."""
@@ -179,7 +175,8 @@ class TinybirdHook(BaseHook):
         :param parameters: the pipe's parameters.
         :param mode: ``append`` or ``replace``; by default as the pipe is configured.
         """
-        return self.send(pipes.copy(pipe, parameters, mode=copy_mode(mode), on_demand_compute=on_demand_compute))
+        submission = submissions.run_copy(pipe, parameters, mode=mode, on_demand_compute=on_demand_compute)
+        return self.send(submission.call)
 
     def run_sink(self, pipe: str, parameters: Mapping[str, Any] | None = None) -> Job:
         """Run a sink pipe; returns its job at once."""
@@ -247,31 +244,6 @@ class TinybirdHook(BaseHook):
                 return _check(client)
         except TinybirdError as e:
             return False, str(e)
-
-
-def copy_mode(mode: str | None) -> pipes.CopyMode | None:
-    """Read the mode of a copy.
-
-    :raises InvalidInputError: it is neither ``append`` nor ``replace``.
-    """
-    if mode is None:
-        return None
-    try:
-        return pipes.CopyMode(mode)
-    except ValueError:
-        raise InvalidInputError(
-            f"mode={mode!r} is no mode of a copy: give 'append' or 'replace', or leave it out."
-        ) from None
-
-
-def _import_mode(mode: str, replace_condition: str | None) -> ImportMode:
-    try:
-        kind = ImportMode(mode)
-    except ValueError:
-        raise InvalidInputError(f"mode={mode!r} is no mode of an import: give 'append' or 'replace'.") from None
-    if kind is ImportMode.APPEND and replace_condition is not None:
-        raise InvalidInputError("replace_condition goes with mode='replace'; mode='append' would ignore it.")
-    return kind
 
 
 def _check(client: Client) -> tuple[bool, str]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_tinybird import submissions
+from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.jobs import small_json
-from airflow_provider_tinybird.operators.base import (
-    TinybirdJobOperator,
-    TinybirdOperator,
-    clear_failure,
-    import_xcom,
-    job_xcom,
-)
+from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
+from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom, job_xcom
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -34,7 +31,7 @@ class TinybirdAppendUrlOperator(TinybirdJobOperator):
     :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the
         partition key (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "url", "format", "mode", "replace_condition")
@@ -57,10 +54,14 @@ class TinybirdAppendUrlOperator(TinybirdJobOperator):
         self.mode = mode
         self.replace_condition = replace_condition
 
-    def start_job(self) -> Job:
+    def submission(self) -> submissions.Submission:
         """Hand the address to Tinybird."""
-        return self.hook.append_url(
-            self.datasource, self.url, format=self.format, mode=self.mode, replace_condition=self.replace_condition
+        return submissions.import_url(
+            self.datasource,
+            self.url,
+            format=file_format(self.format),
+            mode=self.mode,
+            replace_condition=self.replace_condition,
         )
 
     def job_result(self, job: Job) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class TinybirdAppendFileOperator(TinybirdJobOperator):
     :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the
         partition key (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "path", "format", "mode", "replace_condition")
@@ -106,10 +107,13 @@ class TinybirdAppendFileOperator(TinybirdJobOperator):
         self.mode = mode
         self.replace_condition = replace_condition
 
-    def start_job(self) -> Job:
+    def submission(self) -> submissions.Submission:
         """Send the file."""
-        return self.hook.append_file(
-            self.datasource, self.path, format=self.format, mode=self.mode, replace_condition=self.replace_condition
+        return submissions.import_file(
+            self.datasource,
+            file_to_send(self.path, self.format),
+            mode=self.mode,
+            replace_condition=self.replace_condition,
         )
 
     def job_result(self, job: Job) -> dict[str, Any]:
@@ -150,7 +154,7 @@ class TinybirdDeleteOperator(TinybirdJobOperator):
     :param dry_run: only count the rows.
     :param lightweight: use Tinybird's lightweight delete (beta), which does not rewrite whole parts.
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "delete_condition")
@@ -181,9 +185,9 @@ class TinybirdDeleteOperator(TinybirdJobOperator):
         self.log.info("%d rows of data source '%s' would be deleted.", counted.rows_to_be_deleted, self.datasource)
         return {"rows_to_be_deleted": counted.rows_to_be_deleted}
 
-    def start_job(self) -> Job:
+    def submission(self) -> submissions.Submission:
         """Start the delete."""
-        return self.hook.delete_rows(self.datasource, self.delete_condition, lightweight=self.lightweight)
+        return submissions.delete_rows(self.datasource, self.delete_condition, lightweight=self.lightweight)
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""

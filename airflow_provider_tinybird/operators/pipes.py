@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_tinybird import submissions
 from airflow_provider_tinybird.api import pipes
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import EndpointFormat
-from airflow_provider_tinybird.operators.base import (
-    TinybirdJobOperator,
-    TinybirdOperator,
-    clear_failure,
-    job_xcom,
-)
+from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
+from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
 from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ class TinybirdCopyOperator(TinybirdJobOperator):
     :param mode: ``append`` or ``replace``; by default as the pipe is configured (templated).
     :param on_demand_compute: run on compute of its own (paid plans).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "parameters", "mode")
@@ -52,9 +49,11 @@ class TinybirdCopyOperator(TinybirdJobOperator):
         self.mode = mode
         self.on_demand_compute = on_demand_compute
 
-    def start_job(self) -> Job:
+    def submission(self) -> submissions.Submission:
         """Start the copy."""
-        return self.hook.run_copy(self.pipe, self.parameters, self.mode, on_demand_compute=self.on_demand_compute)
+        return submissions.run_copy(
+            self.pipe, self.parameters, mode=self.mode, on_demand_compute=self.on_demand_compute
+        )
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""
@@ -69,7 +68,7 @@ class TinybirdSinkOperator(TinybirdJobOperator):
     :param pipe: name of the sink pipe (templated).
     :param parameters: the pipe's parameters and those of its file template (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "parameters")
@@ -80,9 +79,9 @@ class TinybirdSinkOperator(TinybirdJobOperator):
         self.pipe = pipe
         self.parameters = parameters
 
-    def start_job(self) -> Job:
+    def submission(self) -> submissions.Submission:
         """Start the sink."""
-        return self.hook.run_sink(self.pipe, self.parameters)
+        return submissions.run_sink(self.pipe, self.parameters)
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""
@@ -103,7 +102,7 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
     :param unlink_on_populate_error: take the view off its source when this fails.
     :param on_demand_compute: run on compute of its own (paid plans).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.base.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "node", "populate_subset", "populate_condition")
@@ -130,9 +129,9 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
         self.unlink_on_populate_error = unlink_on_populate_error
         self.on_demand_compute = on_demand_compute
 
-    def start_job(self) -> Job:
+    def submission(self) -> submissions.Submission:
         """Start the populate."""
-        call = pipes.populate(
+        return submissions.populate(
             self.pipe,
             self.node,
             truncate=self.truncate,
@@ -141,7 +140,6 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
             unlink_on_populate_error=self.unlink_on_populate_error,
             on_demand_compute=self.on_demand_compute,
         )
-        return self.hook.send(call)
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""

@@ -17,9 +17,9 @@ from airflow_provider_tinybird._compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.operators.base import TRIGGER_SLACK, job_xcom
+from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
 if TYPE_CHECKING:
@@ -33,31 +33,36 @@ FAILURES_TOLERATED = 1_000_000
 class TinybirdJobSensor(BaseSensorOperator):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
+    Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
+
     It never cancels the job, which is not its own. Token scope: ``DATASOURCES:CREATE`` (an append token may read the
     imports that it started). Returns ``job_id, status, job``.
 
     :param job_id: id of the job, usually the ``job_id`` that an operator with ``wait_for_completion=False`` returned
         (templated).
+    :param pipe: name of the pipe whose newest job is waited for, where there is no ``job_id`` (templated).
     :param deferrable: wait in the triggerer, without holding a worker slot.
     :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
 
     ``poke_interval``, ``timeout``, ``mode`` and ``soft_fail`` are those of every sensor and mean the same in each mode.
     """
 
-    template_fields: Sequence[str] = ("tinybird_conn_id", "job_id")
+    template_fields: Sequence[str] = ("tinybird_conn_id", "job_id", "pipe")
     ui_color = "#27f795"
     ui_fgcolor = "#25283d"
 
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: str | None = None,
+        pipe: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         tinybird_conn_id: str = TinybirdHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
+        self.pipe = pipe
         self.deferrable = deferrable
         self.tinybird_conn_id = tinybird_conn_id
 
@@ -73,7 +78,9 @@ class TinybirdJobSensor(BaseSensorOperator):
         rules = jobs.Rules(
             deadline=math.inf, started_at=now, failures_tolerated=FAILURES_TOLERATED, not_found_tolerated=0
         )
-        return jobs.Watch(self.job_id, rules)
+        if bool(self.job_id) == bool(self.pipe):
+            raise InvalidInputError(f"Give either job_id or pipe: job_id is {self.job_id!r}, pipe is {self.pipe!r}.")
+        return jobs.Watch(self.job_id or "", rules, pipe=self.pipe or "")
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
@@ -83,11 +90,14 @@ class TinybirdJobSensor(BaseSensorOperator):
         if value:
             return value.xcom_value
         now = time.time()
-        self.log.info("Waiting for job %s in the triggerer.", self.job_id)
+        self.log.info(
+            "Waiting for %s in the triggerer.", f"job {self.job_id}" if self.job_id else f"pipe '{self.pipe}'"
+        )
         self.defer(
             trigger=TinybirdJobTrigger(
                 tinybird_conn_id=self.tinybird_conn_id,
-                job_id=self.job_id,
+                job_id=self.job_id or "",
+                pipe=self.pipe or "",
                 poll_interval=self.poke_interval,
                 deadline=now + self.timeout,
                 started_at=now,

@@ -19,7 +19,8 @@ class TinybirdJobTrigger(BaseTrigger):
     secrets, and new ones have defaults.
 
     :param tinybird_conn_id: id of the connection.
-    :param job_id: the job.
+    :param job_id: the job; empty where the newest job of a pipe is waited for.
+    :param pipe: the pipe, where there is no ``job_id``.
     :param poll_interval: seconds between two looks.
     :param deadline: moment (seconds since the epoch) after which the wait is over; the task then cancels the job.
     :param started_at: moment at which the job was submitted, or the wait for somebody else's began.
@@ -39,6 +40,7 @@ class TinybirdJobTrigger(BaseTrigger):
         failures_tolerated: int = jobs.FAILURES_TOLERATED,
         not_found_tolerated: int = jobs.NOT_FOUND_TOLERATED,
         cancel_on_kill: bool = True,
+        pipe: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tinybird_conn_id = tinybird_conn_id
@@ -49,6 +51,7 @@ class TinybirdJobTrigger(BaseTrigger):
         self.failures_tolerated = failures_tolerated
         self.not_found_tolerated = not_found_tolerated
         self.cancel_on_kill = cancel_on_kill
+        self.pipe = pipe
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Write down what Airflow stores."""
@@ -63,6 +66,7 @@ class TinybirdJobTrigger(BaseTrigger):
                 "failures_tolerated": self.failures_tolerated,
                 "not_found_tolerated": self.not_found_tolerated,
                 "cancel_on_kill": self.cancel_on_kill,
+                "pipe": self.pipe,
             },
         )
 
@@ -75,7 +79,7 @@ class TinybirdJobTrigger(BaseTrigger):
             failures_tolerated=self.failures_tolerated,
             not_found_tolerated=self.not_found_tolerated,
         )
-        watch = jobs.Watch(self.job_id, rules)
+        watch = jobs.Watch(self.job_id, rules, pipe=self.pipe)
         try:
             async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
                 outcome = await jobs.watch_job_async(client, watch)

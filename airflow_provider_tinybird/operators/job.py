@@ -1,0 +1,286 @@
+"""What the operators share that start a job: submit it once, wait, cancel, say how it ended."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_tinybird import jobs, slots
+from airflow_provider_tinybird._compat import conf, task_state_store
+from airflow_provider_tinybird.api.answers import is_quota_text
+from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import JobQuotaError
+from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.api.retry import RetryPolicy
+from airflow_provider_tinybird.api.settings import Settings
+from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Started, Starter
+from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, seconds
+from airflow_provider_tinybird.submissions import Submission
+from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
+from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+
+INLINE_SECONDS = 5.0
+"""How long a deferrable task watches its job itself before it defers: what is over by then costs no trigger, and a
+trigger that fires within seconds of the deferral can make some Airflow versions fail the task."""
+
+TRIGGER_SLACK = timedelta(minutes=2)
+"""How much later than our own deadline Airflow's own timeout of the deferral comes: it fails the task without
+cancelling."""
+
+_CANCEL_POLICY = RetryPolicy(max_retries=1, total=10.0)
+
+
+class TinybirdJobOperator(TinybirdOperator):
+    """Base of the operators that start a job and are green only when it is done.
+
+    :param wait_for_completion: wait until the job is over. Without it the task is green when the job is queued, and
+        returns its id for :class:`~airflow_provider_tinybird.sensors.jobs.TinybirdJobSensor`.
+    :param deferrable: wait in the triggerer, without holding a worker slot.
+    :param poll_interval: seconds (or a timedelta) between two looks at the job.
+    :param timeout: seconds (or a timedelta) that the job may take, its wait in Tinybird's queue included; then it is
+        cancelled and the task fails.
+    :param cancel_on_kill: cancel the job when the task is killed or its timeout is over. While deferred this needs
+        Airflow 3.3 or later.
+    :param durable: a retry takes up the job that an earlier attempt started instead of starting another. A cleared task
+        always runs afresh. On Airflow 3.3 and later the task remembers its job; below, Tinybird's list of jobs is
+        searched.
+    :param on_unknown: what to do when it cannot be told whether a job was started, and another could double data:
+        ``fail`` (and not be retried by Airflow), or ``resubmit``.
+    """
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta = jobs.POLL_INTERVAL,
+        timeout: float | timedelta = jobs.TIMEOUT,
+        cancel_on_kill: bool = True,
+        durable: bool = True,
+        on_unknown: str = "fail",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.cancel_on_kill = cancel_on_kill
+        self.durable = durable
+        self.on_unknown = on_unknown
+        self._settings: Settings | None = None
+        self._running_job_id: str | None = None
+
+    @abstractmethod
+    def submission(self) -> Submission:
+        """Describe what is to be started."""
+
+    @abstractmethod
+    def job_result(self, job: Job) -> dict[str, Any]:
+        """Make what the task returns: small JSON with Tinybird's own keys."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the job, once, and wait until it is over, here or in the triggerer."""
+        with clear_failure():
+            return self._run(context, self._rules())
+
+    def execute_again(
+        self, context: Context, event: Any = None, *, deadline: float, started_at: float
+    ) -> dict[str, Any]:
+        """Try again to start the job after the wait for a free slot; only workers submit."""
+        with clear_failure():
+            self.log.info("Trying again to start the job: %s", slots.SlotEvent.from_payload(event).message)
+            return self._run(context, self._rules(deadline=deadline, started_at=started_at))
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Take up what the trigger found."""
+        with clear_failure():
+            outcome = jobs.Outcome.from_payload(event)
+            if self._found_no_slot(outcome):
+                now = time.time()
+                rules = self._rules(deadline=now - outcome.waited + self._timeout(), started_at=now - outcome.waited)
+                self._wait_for_slot(outcome.message, self.submission(), rules)
+                return self._run(context, rules)
+            return self._finish(outcome)
+
+    def on_kill(self) -> None:
+        """Cancel this task's job, and no other."""
+        job_id, settings = self._running_job_id, self._settings
+        if job_id is None or settings is None:
+            return
+        if not self.cancel_on_kill:
+            self.log.info("Job %s goes on running: cancel_on_kill is off.", job_id)
+            return
+        # A client of its own: the signal may have interrupted the other one while it held a lock.
+        with Client(settings, policy=_CANCEL_POLICY) as client:
+            self.log.info("%s", jobs.cancel(client, job_id))
+
+    def _run(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
+        submission = self.submission()
+        # on_kill runs inside a signal handler, where the connection can no longer be looked up.
+        self._settings = self.hook.settings
+        while True:
+            try:
+                started = self._starter(context).start(submission, deadline=rules.deadline)
+            except JobQuotaError as e:
+                self._wait_for_slot(str(e), submission, rules, cause=e)
+                continue
+            outcome = self._watch(started, rules)
+            if outcome is None:
+                self._running_job_id = None
+                return self.job_result(started.job)
+            if not self._found_no_slot(outcome):
+                return self._finish(outcome)
+            self._wait_for_slot(outcome.message, submission, rules)
+
+    def _starter(self, context: Context) -> Starter:
+        attempt = attempt_of(context, int(self.retries or 0))
+        store = task_state_store(context)
+        if not self.durable:
+            store, attempt = None, Attempt(max_tries=attempt.max_tries, is_mapped=attempt.is_mapped)
+        memory = Memory(store, attempt)
+        return Starter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
+
+    def _watch(self, started: Started, rules: jobs.Rules) -> jobs.Outcome | None:
+        """Wait for the job; ``None`` when nobody wants to wait."""
+        job = started.job
+        self._running_job_id = job.id
+        self.log.info("Tinybird accepted %s: it is %s.", job, job.status_text or "queued")
+        if not self.wait_for_completion:
+            return None
+        rules = jobs.Rules(
+            poll_interval=rules.poll_interval,
+            deadline=started.deadline,
+            started_at=min(started.began_at, rules.started_at),
+        )
+        patience = min(INLINE_SECONDS, rules.poll_interval) if self.deferrable else None
+        outcome = jobs.watch_job(self.hook.client, jobs.Watch(job.id, rules), patience=patience)
+        if outcome is None:
+            self._defer(job, rules)
+        return outcome
+
+    def _found_no_slot(self, outcome: jobs.Outcome) -> bool:
+        """Tell whether the job failed only because as many of its kind were running as the plan allows."""
+        return outcome.ending is jobs.Ending.FAILED and is_quota_text(outcome.message)
+
+    def _wait_for_slot(
+        self, why: str, submission: Submission, rules: jobs.Rules, *, cause: Exception | None = None
+    ) -> None:
+        """Wait a while before the next try to start the job, without holding a worker slot where the task is
+        deferrable.
+        """
+        self._running_job_id = None
+        left = rules.deadline - time.time()
+        if left <= 0:
+            raise jobs.no_slot(why, rules) from cause
+        if not self.deferrable:
+            pause = slots.pause(left)
+            self.log.info("No free slot for the job; trying again in %.0f s. %s", pause, why)
+            time.sleep(pause)
+            return
+        self.log.info("No free slot for the job; waiting for one in the triggerer. %s", why)
+        self.defer(
+            trigger=TinybirdSlotTrigger(
+                tinybird_conn_id=self.tinybird_conn_id,
+                kind=submission.kind,
+                until=time.time() + slots.pause(left),
+                poll_interval=rules.poll_interval,
+            ),
+            method_name="execute_again",
+            kwargs={"deadline": rules.deadline, "started_at": rules.started_at},
+            timeout=timedelta(seconds=left) + TRIGGER_SLACK,
+        )
+
+    def _timeout(self) -> float:
+        timeout = seconds(self.timeout, "timeout")
+        # Airflow does not enforce execution_timeout while a task is deferred, so it counts here as well.
+        if self.deferrable and self.execution_timeout is not None:
+            timeout = min(timeout, self.execution_timeout.total_seconds())
+        return timeout
+
+    def _rules(self, *, deadline: float | None = None, started_at: float | None = None) -> jobs.Rules:
+        now = time.time() if started_at is None else started_at
+        return jobs.Rules(
+            poll_interval=seconds(self.poll_interval, "poll_interval"),
+            deadline=now + self._timeout() if deadline is None else deadline,
+            started_at=now,
+        )
+
+    def _defer(self, job: Job, rules: jobs.Rules) -> NoReturn:
+        self.log.info("Waiting for %s in the triggerer.", job)
+        left = max(0.0, rules.deadline - time.time())
+        self.defer(
+            trigger=TinybirdJobTrigger(
+                tinybird_conn_id=self.tinybird_conn_id,
+                job_id=job.id,
+                poll_interval=rules.poll_interval,
+                deadline=rules.deadline,
+                started_at=rules.started_at,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=left) + TRIGGER_SLACK,
+        )
+        raise AssertionError("defer() returned")
+
+    def _finish(self, outcome: jobs.Outcome) -> dict[str, Any]:
+        note = ""
+        if outcome.ending is jobs.Ending.TIMEOUT and self.cancel_on_kill:
+            note = jobs.cancel(self.hook.client, outcome.job_id)
+        self._running_job_id = None
+        job = jobs.job_or_error(outcome, note=note)
+        self.log.info("Done: %s, after %.1f s.", job, outcome.waited)
+        if job.quarantine_rows or job.invalid_lines:
+            self.log.warning(
+                "%s rows of %s went to quarantine and %s lines could not be read: see data source '%s_quarantine'.",
+                job.quarantine_rows or 0,
+                job,
+                job.invalid_lines or 0,
+                job.datasource,
+            )
+        return self.job_result(job)
+
+
+def attempt_of(context: Context, retries: int) -> Attempt:
+    """Tell which attempt this is.
+
+    ``max_tries`` is the number of retries at first; an automatic retry leaves it alone, a clear sets it to the tries so
+    far plus the number of retries. So the first attempt, and the first after a clear, is the one that is just above the
+    difference.
+    """
+    ti = context.get("ti")
+    if ti is None:
+        return Attempt(max_tries=retries)
+    max_tries = int(ti.max_tries if ti.max_tries is not None else retries)
+    run = context.get("dag_run")
+    start = getattr(run, "start_date", None)
+    return Attempt(
+        max_tries=max_tries,
+        is_retry=int(ti.try_number) - (max_tries - retries) > 1,
+        first_started_at=start.timestamp() if start is not None else 0.0,
+        is_mapped=int(getattr(ti, "map_index", -1)) >= 0,
+    )
+
+
+def job_xcom(job: Job) -> dict[str, Any]:
+    """Make what every job puts into XCom."""
+    return {"job_id": job.id, "status": job.status_text, "job": jobs.small_json(job.raw)}
+
+
+def import_xcom(job: Job, base_url: str) -> dict[str, Any]:
+    """Make what an import puts into XCom.
+
+    The address is built here: the one in Tinybird's answers names a host inside the container on Tinybird Local.
+    """
+    return {
+        "id": job.id,
+        "import_id": str(job.raw.get("import_id") or job.id),
+        **job_xcom(job),
+        "job_url": f"{base_url}/v0/jobs/{job.id}",
+        "datasource": jobs.small_json(job.raw.get("datasource")),
+    }

@@ -1,0 +1,185 @@
+"""What a task asks Tinybird to start, and what a job in Tinybird's list would show of it.
+
+Tinybird has no idempotency keys. When the answer to a submit is lost, all there is to go by is whether the list has a
+job that agrees with the request in everything that a job shows of it, and whether that much tells it from other
+requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_tinybird.api import datasources, imports, pipes
+from airflow_provider_tinybird.api.call import Call, Repeat
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.api.models import FileFormat, ImportMode
+from airflow_provider_tinybird.api.pipes import CopyMode
+from airflow_provider_tinybird.files import FileToSend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A call that starts a job.
+
+    :param call: the call.
+    :param request: everything that makes this request what it is, as JSON: two submissions with the same are the same.
+    :param kind: kind of the job, to filter the list by; empty where Tinybird does not document it.
+    :param pipe: pipe that the job runs, name or id.
+    :param datasource: data source that the job writes to, name or id; empty where the job's pipe decides.
+    :param shows: what else the job's record shows of the request.
+    :param identifies: whether that tells it from other requests. The parameters of a copy, for one, are not in its
+        record.
+    """
+
+    call: Call[Job]
+    request: Mapping[str, Any]
+    kind: str = ""
+    pipe: str = ""
+    datasource: str = ""
+    shows: Mapping[str, str] = field(default_factory=dict)
+    identifies: bool = False
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether doing it twice leaves what doing it once leaves."""
+        return self.call.repeat is not Repeat.ONCE
+
+    @property
+    def fingerprint(self) -> str:
+        """Short text that is the same for the same request, and tells nothing of it."""
+        text = json.dumps([self.call.what, self.request], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def agrees(self, job: Job) -> bool:
+        """Tell whether a job may be this submission's: it shows nothing that says otherwise."""
+        if self.kind and job.kind and job.kind != self.kind:
+            return False
+        if self.pipe and self.pipe not in (job.raw.get("pipe_name"), job.raw.get("pipe_id")):
+            return False
+        if self.datasource and self.datasource not in _names(job.raw.get("datasource")):
+            return False
+        return all(job.raw.get(key) in (None, value) for key, value in self.shows.items())
+
+
+def import_url(
+    datasource: str, url: str, *, format: FileFormat, mode: str, replace_condition: str | None
+) -> Submission:
+    """Have Tinybird fetch a file."""
+    kind = import_mode(mode, replace_condition)
+    if kind is ImportMode.APPEND:
+        call = imports.append_url(datasource, url, format=format)
+    else:
+        call = imports.replace_url(datasource, url, format=format, condition=replace_condition)
+    return Submission(
+        call=call,
+        request={"url": url, "format": format.value, "mode": kind.value, "replace_condition": replace_condition},
+        kind="import",
+        datasource=datasource,
+        shows={"url": url, "mode": kind.value},
+        identifies=True,
+    )
+
+
+def import_file(datasource: str, file: FileToSend, *, mode: str, replace_condition: str | None) -> Submission:
+    """Send a file. Its job shows nothing of its content."""
+    kind = import_mode(mode, replace_condition)
+    body = file.as_body()
+    if kind is ImportMode.APPEND:
+        call = imports.append_file_v1(datasource, body, format=file.format)
+    else:
+        call = imports.replace_file_v1(datasource, body, format=file.format, condition=replace_condition)
+    return Submission(
+        call=call,
+        request={
+            "file": file.name,
+            "size": file.size,
+            "format": file.format.value,
+            "mode": kind.value,
+            "replace_condition": replace_condition,
+        },
+        kind="import",
+        datasource=datasource,
+        shows={"mode": kind.value},
+    )
+
+
+def delete_rows(datasource: str, delete_condition: str, *, lightweight: bool) -> Submission:
+    """Delete rows by condition."""
+    start = datasources.delete_rows_v1 if lightweight else datasources.delete_rows
+    return Submission(
+        call=start(datasource, delete_condition),
+        request={"delete_condition": delete_condition, "lightweight": lightweight},
+        kind="" if lightweight else "delete_data",
+        datasource=datasource,
+        shows={"delete_condition": delete_condition},
+        identifies=True,
+    )
+
+
+def run_copy(
+    pipe: str, parameters: Mapping[str, Any] | None, *, mode: str | None, on_demand_compute: bool
+) -> Submission:
+    """Run a copy pipe. Its job does not show the parameters, so another run of the pipe looks the same."""
+    kind = copy_mode(mode)
+    return Submission(
+        call=pipes.copy(pipe, parameters, mode=kind, on_demand_compute=on_demand_compute),
+        request={
+            "parameters": parameters or {},
+            "mode": kind.value if kind else None,
+            "on_demand_compute": on_demand_compute,
+        },
+        kind="copy",
+        pipe=pipe,
+    )
+
+
+def run_sink(pipe: str, parameters: Mapping[str, Any] | None) -> Submission:
+    """Run a sink pipe. The kind of its job is not documented."""
+    return Submission(call=pipes.sink(pipe, parameters), request={"parameters": parameters or {}}, pipe=pipe)
+
+
+def populate(pipe: str, node: str, **options: Any) -> Submission:
+    """Fill a materialized view; the options are those of :func:`airflow_provider_tinybird.api.pipes.populate`."""
+    return Submission(
+        call=pipes.populate(pipe, node, **options), request={"node": node, **options}, kind="populateview", pipe=pipe
+    )
+
+
+def copy_mode(mode: str | None) -> CopyMode | None:
+    """Read the mode of a copy.
+
+    :raises InvalidInputError: it is neither ``append`` nor ``replace``.
+    """
+    if mode is None:
+        return None
+    try:
+        return CopyMode(mode)
+    except ValueError:
+        raise InvalidInputError(
+            f"mode={mode!r} is no mode of a copy: give 'append' or 'replace', or leave it out."
+        ) from None
+
+
+def import_mode(mode: str, replace_condition: str | None) -> ImportMode:
+    """Read the mode of an import.
+
+    :raises InvalidInputError: it is neither ``append`` nor ``replace``, or a condition goes with ``append``.
+    """
+    try:
+        kind = ImportMode(mode)
+    except ValueError:
+        raise InvalidInputError(f"mode={mode!r} is no mode of an import: give 'append' or 'replace'.") from None
+    if kind is ImportMode.APPEND and replace_condition is not None:
+        raise InvalidInputError("replace_condition goes with mode='replace'; mode='append' would ignore it.")
+    return kind
+
+
+def _names(datasource: object) -> tuple[object, ...]:
+    if isinstance(datasource, Mapping):
+        return datasource.get("name"), datasource.get("id")
+    return (datasource,)
