@@ -114,7 +114,7 @@ class Memory:
 
     def recall(self, submission: Submission) -> Record | None:
         """Return the record of this very request, made since the last clear."""
-        stored = self._store.get(KEY) if self._store else None
+        stored = None if self._store is None else self._store.get(KEY)
         if not isinstance(stored, Mapping):
             return None
         names = Record.__dataclass_fields__
@@ -133,7 +133,7 @@ class Memory:
 
     def remember(self, record: Record) -> None:
         """Write the record."""
-        if self._store:
+        if self._store is not None:
             self._store.set(KEY, asdict(record))
 
 
