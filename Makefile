@@ -33,7 +33,7 @@ demo: setup ## Run the quickstart DAG on real data against a local sandbox
 	@exec $(BIN)/python scripts/demo.py
 
 test: lint ## Run all checks and all tests
-	@$(call with_airflow_home,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS))
+	@$(call with_airflow_home,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 $(ARGS))
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .
