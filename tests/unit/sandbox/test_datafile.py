@@ -104,6 +104,7 @@ def test_keys_of_connectors_and_line_ends_of_windows_are_accepted() -> None:
         ("n String DEFAULT concat('a', 'b')", Column("n", "String", default="concat('a', 'b')")),
         ("n Array(Int32) DEFAULT [1, 2]", Column("n", "Array(Int32)", default="[1, 2]")),
         ("default String DEFAULT 'x'", Column("default", "String", default="'x'")),
+        ("n Int8 DEFAULT is_default", Column("n", "Int8", default="is_default")),
         ("u DateTime\n  DEFAULT\n  now()", Column("u", "DateTime", default="now()")),
     ],
 )
