@@ -111,32 +111,42 @@ class Outcome:
     def from_payload(cls, payload: object) -> Outcome:
         """Read what a trigger sent.
 
-        :raises TinybirdError: it is nothing that this version understands.
+        :raises JobLostError: it is nothing that this version understands. The job may well run or be done, so that
+            trying again by itself would be wrong.
         """
         if not isinstance(payload, Mapping) or "ending" not in payload or "job_id" not in payload:
-            raise TinybirdError(
-                f"The trigger sent {redact(repr(payload))[:200]}, which is no ending of a job. The job's state is unknown: "
-                "look it up in Tinybird before running this task again."
+            raise _no_outcome(payload)
+        job_id = redact(str(payload["job_id"]))
+        version, ending = payload.get("version", 1), payload["ending"]
+        if version != 1 or ending not in list(Ending):
+            what = (
+                f"the unknown ending {ending!r}" if version == 1 else f"its ending in the unknown version {version!r}"
+            )
+            raise JobLostError(
+                f"The trigger of job {job_id} sent {redact(what)}: are worker and triggerer on the same version of this "
+                "provider? The job's state is unknown: look it up in Tinybird before running this task again."
             )
         try:
-            ending = Ending(payload["ending"])
-        except ValueError:
-            raise TinybirdError(
-                f"The trigger of job {payload['job_id']} sent the unknown ending {payload['ending']!r}: are worker and "
-                "triggerer on the same version of this provider?"
-            ) from None
-        return cls(
-            ending=ending,
-            job_id=str(payload["job_id"]),
-            message=str(payload.get("message") or ""),
-            waited=float(payload.get("waited") or 0.0),
-            job=payload.get("job") or {},
-            version=int(payload.get("version") or 1),
-        )
+            return cls(
+                ending=Ending(ending),
+                job_id=job_id,
+                message=str(payload.get("message") or ""),
+                waited=float(payload.get("waited") or 0.0),
+                job=dict(payload.get("job") or {}),
+            )
+        except (TypeError, ValueError):
+            raise _no_outcome(payload) from None
 
     def as_job(self) -> Job:
         """Read the job in it."""
         return parse_job({"job_id": self.job_id, **self.job})
+
+
+def _no_outcome(payload: object) -> JobLostError:
+    return JobLostError(
+        f"The trigger sent {redact(repr(payload))[:200]}, which is no ending of a job. The job's state is unknown: look it up "
+        "in Tinybird before running this task again."
+    )
 
 
 class Watch:
@@ -154,6 +164,7 @@ class Watch:
         self.rules = rules
         self._clock = clock
         self._failures = 0
+        self._not_found = 0
         self._last: Job | None = None
 
     def saw(self, job: Job | None) -> Outcome | None:
@@ -161,7 +172,7 @@ class Watch:
 
         :param job: the job; ``None`` when the pipe that is watched has none yet.
         """
-        self._failures = 0
+        self._failures = self._not_found = 0
         if job is None:
             return self.expired()
         if self._last is None or self._last.status_text != job.status_text:
@@ -170,11 +181,11 @@ class Watch:
         if job.status is JobStatus.DONE:
             return self._outcome(Ending.DONE)
         if job.status is JobStatus.ERROR:
-            return self._outcome(Ending.FAILED, f"failed: {job.error or 'Tinybird does not say why'}")
+            why = job.error or "Tinybird does not say why"
+            return self._outcome(Ending.FAILED, f"failed after {self._waited():.0f} s: {why}")
         if job.status is JobStatus.CANCELLED:
-            return self._outcome(
-                Ending.CANCELLED, f"was cancelled{f': {job.error}' if job.error else ', not by this task'}"
-            )
+            why = f": {job.error}" if job.error else ", not by this task"
+            return self._outcome(Ending.CANCELLED, f"was cancelled after {self._waited():.0f} s{why}")
         return self.expired()
 
     def failed(self, error: TinybirdError) -> Outcome | None:
@@ -182,26 +193,23 @@ class Watch:
 
         A failure to look is no failure of the job, so the message says that the job may go on.
         """
-        self._failures += 1
-        tolerated = self.rules.failures_tolerated
+        so_far = f"after {self._waited():.0f} s"
         if isinstance(error, NotFoundError):
-            tolerated = self.rules.not_found_tolerated
+            self._not_found += 1
+            one_too_many = self._not_found > self.rules.not_found_tolerated
             what = (
-                "is not known to Tinybird (any more): it keeps jobs for 48 hours, and there is nothing of it that this token can read in "
-                "tinybird.jobs_log"
+                f"is not known to Tinybird (any more) {so_far}: it keeps jobs for 48 hours, and there is nothing of it "
+                f"that this token can read in tinybird.jobs_log. The look: {error}"
             )
-        elif isinstance(error, ApiError) and not error.retry_can_help:
-            tolerated = 0
-            what = f"cannot be looked at: {error} It may go on running"
         else:
-            what = (
-                f"could not be looked at {self._failures} times in a row, at last because: {error} It may go on running"
-            )
-        if self._failures > tolerated:
+            self._failures += 1
+            is_final = isinstance(error, ApiError) and not error.retry_can_help
+            one_too_many = is_final or self._failures > self.rules.failures_tolerated
+            times = "" if is_final else f" {self._failures} times in a row, the last time"
+            what = f"could not be looked at{times} {so_far}, and may go on running. The look: {error}"
+        if one_too_many:
             return self._outcome(Ending.LOST, what)
-        log.warning(
-            "Looking at job %s failed, %d in a row; it is looked at again: %s", self.job_id, self._failures, error
-        )
+        log.warning("Looking at job %s failed; it is looked at again. %s", self.job_id, error)
         return self.expired()
 
     @property
@@ -214,7 +222,7 @@ class Watch:
     def wants_log(self, error: TinybirdError) -> bool:
         """Tell whether a look that failed should be followed by one into the log of old jobs."""
         return (
-            bool(self.job_id) and isinstance(error, NotFoundError) and self._failures >= self.rules.not_found_tolerated
+            bool(self.job_id) and isinstance(error, NotFoundError) and self._not_found >= self.rules.not_found_tolerated
         )
 
     def expired(self) -> Outcome | None:
@@ -222,13 +230,17 @@ class Watch:
         if self._clock() < self.rules.deadline:
             return None
         allowed = self.rules.deadline - self.rules.started_at
-        status = self._last.status_text if self._last else "never seen"
-        return self._outcome(Ending.TIMEOUT, f"was still '{status}' when its {allowed:.0f} s (timeout) were over")
+        state = f"was still '{self._last.status_text}'" if self._last else "was never seen"
+        return self._outcome(Ending.TIMEOUT, f"{state} after {self._waited():.0f} s; timeout gives it {allowed:.0f} s")
 
     def pause(self) -> float:
         """Seconds to wait before the next look, never past the deadline."""
         jittered = self.rules.poll_interval * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, keeps no secret
         return max(0.0, min(jittered, self.rules.deadline - self._clock()))
+
+    def time_left(self) -> float:
+        """Seconds until the deadline, infinite where there is none."""
+        return max(0.0, self.rules.deadline - self._clock())
 
     def _outcome(self, ending: Ending, what: str = "") -> Outcome:
         job = self._last
@@ -241,7 +253,7 @@ class Watch:
         return Outcome(
             ending=ending,
             job_id=job.id if job else self.job_id,
-            message=f"{name}{about} {what.rstrip('.')}, after {self._waited():.0f} s." if what else "",
+            message=f"{name}{about} {_sentence(what)}" if what else "",
             waited=round(self._waited(), 3),
             job=small_json(job.raw) if job else {},
         )
@@ -253,7 +265,7 @@ class Watch:
 def look(client: Client, watch: Watch) -> Outcome | None:
     """Look at a job once; returns the outcome once there is one."""
     try:
-        return watch.saw(client.send(watch.call))
+        return watch.saw(client.send(watch.call, deadline=_end_of_looking(watch)))
     except TinybirdError as e:
         if watch.wants_log(e):
             with suppress(TinybirdError):
@@ -266,7 +278,7 @@ def look(client: Client, watch: Watch) -> Outcome | None:
 async def look_async(client: AsyncClient, watch: Watch) -> Outcome | None:
     """Look at a job once, from an event loop; returns the outcome once there is one."""
     try:
-        return watch.saw(await client.send(watch.call))
+        return watch.saw(await client.send(watch.call, deadline=_end_of_looking(watch)))
     except TinybirdError as e:
         if watch.wants_log(e):
             with suppress(TinybirdError):
@@ -381,10 +393,20 @@ def small_json(value: Any) -> Any:
     return value
 
 
+# The client may send a look again for minutes. Beyond the deadline nobody would cancel the job: while a task is deferred,
+# Airflow's own timeout ends it soon after ours.
+def _end_of_looking(watch: Watch) -> float:
+    return time.monotonic() + watch.time_left()
+
+
 def _about(job: Job) -> str:
     if job.pipe:
         return f"pipe '{job.pipe}'"
     return f"data source '{job.datasource}'" if job.datasource else ""
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "]")) else f"{text}."
 
 
 def _capital(text: str) -> str:

@@ -191,7 +191,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     from airflow_provider_tinybird.sensors import jobs as sensors
 
     clock = Clock()
-    fake_time = types.SimpleNamespace(time=clock.time, monotonic=clock.time, sleep=clock.sleep, strftime=time.strftime)
+    # The HTTP client measures by the real clock, so that the two must mean the same by "now".
+    offset = time.monotonic() - clock.now
+    fake_time = types.SimpleNamespace(time=clock.time, monotonic=lambda: clock.now + offset, sleep=clock.sleep)
     monkeypatch.setattr(jobs, "time", fake_time)
     monkeypatch.setattr(sensors, "time", fake_time)
     monkeypatch.setattr(jobs, "asyncio", types.SimpleNamespace(sleep=clock.sleep_async))
