@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -13,8 +15,10 @@ from airflow.models import Connection  # the core's, which reads what is stored;
 
 from airflow_provider_tinybird import _compat
 from airflow_provider_tinybird._compat import AirflowNotFoundException, BaseHook, ConnectionFields, get_connection_async
+from airflow_provider_tinybird.api.regions import REGIONS
 from airflow_provider_tinybird.api.settings import Settings, SettingsError, Token
 from airflow_provider_tinybird.connection import ConnectionLike, settings_from_connection
+from airflow_provider_tinybird.get_provider_info import EXTRA_FIELDS
 
 TOKEN = "p.eyJ1Ijoi/dSJ9+A==.c2VjcmV0"
 CLOUD = "https://api.us-east.aws.tinybird.co"
@@ -322,3 +326,33 @@ class TestExtras:
         )
         with pytest.raises(SettingsError, match="JSON list"):
             settings_from_connection(fields)
+
+
+class TestDocumentation:
+    """What docs/connection.md tells people to type."""
+
+    TEXT = (Path(__file__).resolve().parents[2] / "docs" / "connection.md").read_text()
+
+    def test_examples_work(self, monkeypatch):
+        examples = re.findall(r"^export AIRFLOW_CONN_TINYBIRD_DEFAULT='(.*?)'$", self.TEXT, re.MULTILINE | re.DOTALL)
+        urls = []
+        for example in examples:
+            monkeypatch.setenv("AIRFLOW_CONN_TINYBIRD_DEFAULT", example)
+            settings = settings_from_connection(BaseHook.get_connection("tinybird_default"))
+            assert settings.token == Token("YOUR-TOKEN")
+            urls.append(settings.base_url)
+        assert urls == [
+            "https://api.tinybird.co",
+            "https://api.us-east.aws.tinybird.co",
+            "https://api.tinybird.co",
+            "http://localhost:7181",
+            "http://tinybird-local:7181",
+        ]
+
+    def test_regions_are_those_of_the_code(self):
+        rows = re.findall(r"^\| `((?:gcp|aws)-[\w-]+)` \| `(https://\S+)` \|$", self.TEXT, re.MULTILINE)
+        assert rows == [(region.id, region.base_url) for region in REGIONS]
+
+    def test_extras_are_those_of_the_form(self):
+        rows = re.findall(r"^\| `([a-z_]+)` \| ", self.TEXT, re.MULTILINE)
+        assert rows == [extra.name for extra in EXTRA_FIELDS]
