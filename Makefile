@@ -33,7 +33,7 @@ demo: setup ## Run the quickstart DAG on real data against a local sandbox
 	@exec $(BIN)/python scripts/demo.py
 
 test: lint ## Run all checks and all tests
-	@$(call with_airflow_home,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 $(ARGS))
+	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 $(ARGS))
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .
@@ -61,7 +61,8 @@ clean: ## Remove what these targets made, .venv too
 	rm -rf $(VENV) .setup.lock dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find airflow_provider_tinybird example_dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Airflow writes its configuration and database wherever AIRFLOW_HOME says, and into the user's home otherwise.
-define with_airflow_home
-home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM && AIRFLOW_HOME="$$home" $(1)
+# Airflow writes wherever AIRFLOW_HOME says, and into the user's home otherwise. Killed tests cannot tidy up after themselves.
+define in_a_place_of_its_own
+place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM && \
+AIRFLOW_HOME="$$place/airflow" TMPDIR="$$place" $(1)
 endef
