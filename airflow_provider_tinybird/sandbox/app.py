@@ -10,14 +10,29 @@ from concurrent.futures import ThreadPoolExecutor
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_provider_tinybird.sandbox import events, pages, sql
+from airflow_provider_tinybird.sandbox import (
+    control,
+    copy,
+    datasources,
+    deletes,
+    endpoints,
+    events,
+    imports,
+    jobs_api,
+    pages,
+    pipes,
+    populate,
+    sink,
+    sql,
+)
 from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, of_engine
+from airflow_provider_tinybird.sandbox.faults import with_faults
 from airflow_provider_tinybird.sandbox.http import Answer, Body, Call, error_answer
 
 Handler = Callable[[Sandbox, Call], Answer]
@@ -31,9 +46,37 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/workspace", pages.workspace_v1),
     ("GET", "/v0/tokens", pages.list_tokens),
     ("POST", "/v0/tokens", pages.create_token),
+    ("GET", "/v0/datasources", datasources.list_datasources),
+    ("POST", "/v0/datasources", imports.post_datasources),
+    ("GET", "/v0/datasources/{name}", datasources.get_datasource),
+    ("DELETE", "/v0/datasources/{name}", datasources.drop),
+    ("POST", "/v0/datasources/{name}/truncate", datasources.truncate),
+    ("POST", "/v0/datasources/{name}/delete", deletes.delete_v0),
+    ("POST", "/v1/datasources/{name}/delete", deletes.delete_v1),
+    ("POST", "/v1/datasources/{name}/append", imports.append_v1),
+    ("POST", "/v1/datasources/{name}/replace", imports.replace_v1),
+    ("GET", "/v0/jobs", jobs_api.list_jobs),
+    ("GET", "/v0/jobs/{id}", jobs_api.get_job),
+    ("POST", "/v0/jobs/{id}/cancel", jobs_api.cancel_job),
+    ("POST", "/v0/jobs/{id}/retry", jobs_api.retry_job),
     ("POST", "/v0/events", events.send_events),
+    ("GET", "/v0/pipes", pipes.list_pipes),
+    ("POST", "/v0/pipes", pipes.create_pipe),
+    ("GET", "/v0/pipes/{name}.{format}", endpoints.call_endpoint),
+    ("POST", "/v0/pipes/{name}.{format}", endpoints.call_endpoint),
+    ("GET", "/v0/pipes/{name}", pipes.get_pipe),
+    ("DELETE", "/v0/pipes/{name}", pipes.delete_pipe),
+    ("POST", "/v0/pipes/{name}/copy", copy.run_copy),
+    ("POST", "/v0/pipes/{name}/copy/pause", copy.pause),
+    ("POST", "/v0/pipes/{name}/copy/resume", copy.resume),
+    ("POST", "/v0/pipes/{name}/sink", sink.run_sink),
+    ("POST", "/v0/pipes/{name}/nodes/{node}/population", populate.run_populate),
     ("GET", "/v0/sql", sql.run_sql),
     ("POST", "/v0/sql", sql.run_sql),
+    ("POST", "/sandbox/faults", control.add_faults),
+    ("DELETE", "/sandbox/faults", control.clear_faults),
+    ("GET", "/sandbox/requests", control.list_requests),
+    ("POST", "/sandbox/reset", control.reset),
 )
 _THREADS = 8
 _log = logging.getLogger(__name__)
@@ -45,6 +88,7 @@ def make_app(box: Sandbox) -> ASGIApp:
     routes: list[BaseRoute] = [
         Route(path, _endpoint(box, pool, handler), methods=[method]) for method, path, handler in _ROUTES
     ]
+    routes.append(Route("/files/{path:path}", _file_endpoint(box), methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
 
     async def without_trailing_slash(scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +97,18 @@ def make_app(box: Sandbox) -> ASGIApp:
             scope = {**scope, "path": scope["path"].rstrip("/")}
         await app(scope, receive, send)
 
-    return without_trailing_slash
+    return with_faults(without_trailing_slash, box.monitor)
+
+
+def _file_endpoint(box: Sandbox) -> Callable[[Request], object]:
+    async def endpoint(request: Request) -> Response:
+        root = box.options.files
+        path = (root / request.path_params["path"]).resolve() if root else None
+        if root is None or path is None or root not in path.parents or not path.is_file():
+            raise HTTPException(404)
+        return FileResponse(path)
+
+    return endpoint
 
 
 def _endpoint(box: Sandbox, pool: ThreadPoolExecutor, handler: Handler) -> Callable[[Request], object]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_tinybird.sandbox.engine import Engine
+from airflow_provider_tinybird.sandbox.faults import Monitor
 from airflow_provider_tinybird.sandbox.jobs import JobQueue
+from airflow_provider_tinybird.sandbox.tables import drop_scratch
 from airflow_provider_tinybird.sandbox.workspace import Workspace
 
 
@@ -42,12 +44,15 @@ class Sandbox:
         self.options = options
         options.data.mkdir(parents=True, exist_ok=True)
         self.engine = Engine(options.data / "clickhouse", options.query_timeout)
+        drop_scratch(self.engine)
         self.spool = options.data / "uploads"
         shutil.rmtree(self.spool, ignore_errors=True)
         self.spool.mkdir()
         self.sinks = options.data / "sinks"
         self.workspace = Workspace(self.engine, options.data / "workspace.json")
         self.jobs = JobQueue(self.engine, options.job_delay)
+        self.monitor = Monitor()
+        self.paused: set[str] = set()
 
     def spool_path(self) -> Path:
         """A path for a file on its way into the engine."""

@@ -114,6 +114,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> 
     import uvicorn
 
     from airflow_provider_tinybird.sandbox.app import make_app
+    from airflow_provider_tinybird.sandbox.faults import Protocol
 
     box = _open(options, data)
     try:
@@ -121,6 +122,8 @@ def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> 
             _load(box, options.project)
         config = uvicorn.Config(
             make_app(box),
+            http=Protocol,
+            proxy_headers=False,
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -155,10 +158,11 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
 
 
 def _load(box: Sandbox, project: Path) -> None:
-    from airflow_provider_tinybird.sandbox.datafile import DatafileError, load_project
+    from airflow_provider_tinybird.sandbox.datafile import DatafileError
+    from airflow_provider_tinybird.sandbox.project import load
 
     try:
-        box.workspace.load(load_project(project))
+        load(box, project)
     except DatafileError as error:
         raise RefusedError(" ".join(str(error).split())) from None
 

@@ -170,7 +170,7 @@ class Engine:
         _query(session, f"CREATE DATABASE IF NOT EXISTS {quoted(DATABASE)} ENGINE = Atomic", "Null")
         _query(session, f"USE {quoted(DATABASE)}", "Null")
         if read_only:
-            settings = {**settings, "max_execution_time": str(self._query_timeout)}
+            settings = {"max_execution_time": str(self._query_timeout), **settings}
         _query(session, "SET " + ", ".join(f"{key} = {value}" for key, value in settings.items()), "Null")
         if read_only:
             # Last, since nothing can be set afterwards. As a setting of the query it could be undone by a second statement.

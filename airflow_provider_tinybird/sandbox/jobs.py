@@ -53,7 +53,7 @@ class Job:
     kind: str
     facts: dict[str, Any]
     started_by: str
-    repeat: Callable[[], tuple[Work, Callable[[], None]]] | None = None
+    repeat: Callable[[], tuple[Job, Work]] | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     status: JobStatus = JobStatus.WAITING
     created_at: datetime = field(default_factory=now)
@@ -131,16 +131,15 @@ class JobQueue:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
 
-    def submit(self, job: Job, work: Work, cleanup: Callable[[], None] = lambda: None) -> Job:
+    def submit(self, job: Job, work: Work) -> Job:
         """Put a job in the queue.
 
         :param work: what to do; it raises to fail.
-        :param cleanup: what to do at the very end, whatever came of it.
         """
         with self._lock:
             self._drop_old()
             self._jobs[job.id] = job
-        self._pool.submit(self._run, job, work, cleanup)
+        self._pool.submit(self._run, job, work)
         return job
 
     def get(self, job_id: str) -> Job:
@@ -211,7 +210,7 @@ class JobQueue:
         self.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, job: Job, work: Work, cleanup: Callable[[], None]) -> None:
+    def _run(self, job: Job, work: Work) -> None:
         try:
             job.stop.wait(self._delay)
             with job.lock:
@@ -234,10 +233,7 @@ class JobQueue:
         except Exception as error:  # a thread must not die of one job
             self._end(job, JobStatus.ERROR, f"Internal error: {type(error).__name__}: {error}")
         finally:
-            try:
-                cleanup()
-            finally:
-                job.ended.set()
+            job.ended.set()
 
     def _end(self, job: Job, status: JobStatus, error: str | None = None) -> None:
         with job.lock:

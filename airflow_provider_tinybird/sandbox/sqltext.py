@@ -139,11 +139,31 @@ def check_readable(sql: str, table_functions: Collection[str], databases: Collec
     for index, token in enumerate(tokens[:-1]):
         following = tokens[index + 1].text
         name = token.value.lower()
+        if name == "into" and following.lower() == "outfile":
+            # The embedded engine writes the file itself, even in read-only mode.
+            raise bad_request("The query is not allowed: INTO OUTFILE cannot be used here")
         if token.is_name and following == "(" and name in table_functions and name not in _SAFE_TABLE_FUNCTIONS:
             raise bad_request(f"The query is not allowed: function {token.value}() cannot be used here")
         after_dot = index > 0 and tokens[index - 1].text == "."
         if token.is_name and following == "." and not after_dot and name in databases:
             raise bad_request(f"The query is not allowed: database {token.value} cannot be read")
+
+
+def condition_of(sql: str, table_functions: Collection[str], databases: Collection[str]) -> str:
+    """A boolean expression of a caller, safe to put between parentheses into a statement of ours.
+
+    :raises ApiError: 400, for what would end the expression early, or reach what a query must not reach.
+    """
+    sql = statement_of(sql)
+    depth = 0
+    for token in tokens_of(sql):
+        depth += {"(": 1, ")": -1}.get(token.text if token.kind == "mark" else "", 0)
+        if depth < 0:
+            break
+    if depth != 0:
+        raise bad_request(f"the condition cannot be used: its parentheses do not match: {sql}")
+    check_readable(f"SELECT {sql}", table_functions, databases)
+    return sql
 
 
 def names_in(sql: str) -> set[str]:

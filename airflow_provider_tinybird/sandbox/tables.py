@@ -92,6 +92,13 @@ def drop_table(engine: Engine, table: str) -> None:
     engine.run(f"DROP TABLE IF EXISTS {qualified(table)} SYNC")
 
 
+def drop_scratch(engine: Engine) -> None:
+    """Drop what a killed process left behind."""
+    for row in engine.rows(f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)}"):
+        if row["name"].startswith((".stage_", ".copy_")):
+            drop_table(engine, row["name"])
+
+
 @contextmanager
 def staged(engine: Engine, datasource: DataSource, file: DataFile, marker: str | None = None) -> Iterator[str]:
     """The rows of a file in a table of their own, typed and judged; the name of that table.

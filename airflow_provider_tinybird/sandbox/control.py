@@ -1,0 +1,42 @@
+"""``/sandbox/...``: what only the sandbox has. Without a token, since it listens on this machine only."""
+
+from __future__ import annotations
+
+import shutil
+
+from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.engine import DATABASE
+from airflow_provider_tinybird.sandbox.http import Answer, Call, json_answer
+from airflow_provider_tinybird.sandbox.sqltext import literal
+from airflow_provider_tinybird.sandbox.tables import qualified
+
+
+def add_faults(box: Sandbox, call: Call) -> Answer:
+    """``POST /sandbox/faults``."""
+    return json_answer({"faults": box.monitor.add(call.body.content())})
+
+
+def clear_faults(box: Sandbox, _call: Call) -> Answer:
+    """``DELETE /sandbox/faults``."""
+    box.monitor.clear_faults()
+    return json_answer({"faults": 0})
+
+
+def list_requests(box: Sandbox, _call: Call) -> Answer:
+    """``GET /sandbox/requests``: requests since the start or the last reset, oldest first."""
+    return json_answer({"requests": box.monitor.seen()})
+
+
+def reset(box: Sandbox, _call: Call) -> Answer:
+    """``POST /sandbox/reset``: as after the start, with the project loaded."""
+    box.jobs.clear()
+    box.workspace.forget_what_is_not_of_the_project()
+    for row in box.engine.rows(
+        f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND total_rows > 0 AND engine != 'MaterializedView'"  # noqa: S608
+    ):
+        with box.engine.locked(row["name"]):
+            box.engine.run(f"TRUNCATE TABLE IF EXISTS {qualified(row['name'])}")
+    shutil.rmtree(box.sinks, ignore_errors=True)
+    box.paused.clear()
+    box.monitor.clear()
+    return json_answer({"ok": True})

@@ -1,0 +1,134 @@
+"""Copy pipes: the result of a query into a data source, as a job."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from airflow_provider_tinybird.sandbox import materialized
+from airflow_provider_tinybird.sandbox.auth import CREATE, PIPES_CREATE, append_scope, pipe_read_scope
+from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.compose import Composer
+from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
+from airflow_provider_tinybird.sandbox.http import Answer, Call, flag, json_answer
+from airflow_provider_tinybird.sandbox.jobs import Job
+from airflow_provider_tinybird.sandbox.pipes import described, described_node, schedule_of
+from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now
+from airflow_provider_tinybird.sandbox.sql import checked, template_parameters
+from airflow_provider_tinybird.sandbox.sqltext import quoted
+from airflow_provider_tinybird.sandbox.tables import qualified, swapped_in
+
+_MODES = ("append", "replace")
+_OWN = ("_mode", "on_demand_compute")
+
+
+def run_copy(box: Sandbox, call: Call) -> Answer:
+    """``POST /v0/pipes/{name}/copy``: the copy node, with the job in it."""
+    token, params = call.caller, call.params()
+    pipe, node = _copy_pipe(box, call)
+    target = box.workspace.datasource(node.settings.get("target_datasource", ""))
+    token.require(pipe_read_scope(pipe.name), PIPES_CREATE)
+    token.require(append_scope(target.name), CREATE)
+    mode = params.get("_mode") or node.settings.get("copy_mode", "append")
+    if mode not in _MODES:
+        raise bad_request(f"'_mode' must be one of {', '.join(_MODES)}, not '{mode}'")
+    flag(params, "on_demand_compute")
+    query = copy_query(box, pipe, node, params)
+    columns = checked_columns(box, query, target)
+    job = Job("copy", _facts(pipe, target, query, mode), token.id)
+
+    def work(job: Job) -> None:
+        _write(box, target, mode, columns, query, job)
+
+    shown = {**described_node(box, pipe, node), "job": job.shown(call.base_url)}
+    box.jobs.submit(job, work)
+    return json_answer(shown)
+
+
+def pause(box: Sandbox, call: Call) -> Answer:
+    """``POST /v0/pipes/{name}/copy/pause``."""
+    return _schedule(box, call, paused=True)
+
+
+def resume(box: Sandbox, call: Call) -> Answer:
+    """``POST /v0/pipes/{name}/copy/resume``."""
+    return _schedule(box, call, paused=False)
+
+
+def copy_query(box: Sandbox, pipe: Pipe, node: NodeFile, params: dict[str, str]) -> str:
+    """The SELECT of a run of a pipe, rendered.
+
+    :param params: the parameters of the request; ``job_timestamp`` is the present unless it is among them.
+    """
+    parameters = {key: value for key, value in template_parameters(params).items() if key not in _OWN}
+    parameters.setdefault("job_timestamp", now().strftime("%Y-%m-%d %H:%M:%S"))
+    return checked(box, Composer(box.workspace.pipes, parameters).pipe(pipe, node))
+
+
+def checked_columns(box: Sandbox, query: str, target: DataSource) -> list[str]:
+    """Names of the columns of a query, each of which its target has.
+
+    :raises ApiError: 400, for SQL that is wrong, and for columns that the target lacks or that it needs.
+    """
+    try:
+        found = [name for name, _ in box.engine.check(query)]
+    except EngineError as error:
+        raise of_engine(error) from None
+    unknown = [name for name in found if name not in {column.name for column in target.columns}]
+    if unknown:
+        raise bad_request(
+            f"The query has columns that the target Data Source '{target.name}' has not: {', '.join(unknown)}. "
+            f"Its columns are {', '.join(column.name for column in target.columns)}"
+        )
+    return found
+
+
+def _write(box: Sandbox, target: DataSource, mode: str, columns: list[str], query: str, job: Job) -> None:
+    engine = box.engine
+    names = ", ".join(map(quoted, columns))
+    if mode == "append":
+        with engine.locked(target.name):
+            job.check()
+            engine.run(f"INSERT INTO {qualified(target.name)} ({names}) {query}", job.marker)
+        return
+    views = materialized.views_below(box, target)
+    with engine.locked(target.name, *(view.target for view in views)):
+        with swapped_in(engine, target) as copy:
+            job.check()
+            engine.run(f"INSERT INTO {qualified(copy)} ({names}) {query}", job.marker)
+            job.commit()
+        materialized.rebuild(box, views)
+
+
+def _facts(pipe: Pipe, target: DataSource, query: str, mode: str) -> dict[str, Any]:
+    return {
+        "datasource": {"id": target.id, "name": target.name},
+        "pipe_id": pipe.id,
+        "pipe_name": pipe.name,
+        "query_id": str(uuid.uuid4()),
+        "query_sql": query,
+        "mode": mode,
+    }
+
+
+def _copy_pipe(box: Sandbox, call: Call) -> tuple[Pipe, NodeFile]:
+    token = call.caller
+    try:
+        pipe = box.workspace.pipe(call.path_values["name"])
+    except ApiError:
+        token.require(PIPES_CREATE, pipe_read_scope(call.path_values["name"]))
+        raise not_found("Pipe", call.path_values["name"]) from None
+    node = pipe.node_of(NodeKind.COPY)
+    if node is None:
+        raise bad_request(f"Pipe '{pipe.name}' is not a copy pipe: its type is {pipe.type}")
+    return pipe, node
+
+
+def _schedule(box: Sandbox, call: Call, paused: bool) -> Answer:
+    pipe, node = _copy_pipe(box, call)
+    call.caller.require(PIPES_CREATE)
+    if not node.settings.get("copy_schedule"):
+        raise bad_request(f"Pipe '{pipe.name}' has no schedule to {'pause' if paused else 'resume'}")
+    (box.paused.add if paused else box.paused.discard)(pipe.name)
+    return json_answer({**described(box, pipe, call.base_url), "schedule": schedule_of(box, pipe, node)})

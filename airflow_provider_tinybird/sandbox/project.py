@@ -1,0 +1,33 @@
+"""A project directory into a sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow_provider_tinybird.sandbox import materialized
+from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.datafile import DatafileError, NodeKind, PipeFile, load_project
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError
+
+
+def load(box: Sandbox, directory: Path) -> None:
+    """Load every data source and pipe of a directory.
+
+    :raises DatafileError: for the first file that cannot be used, naming its line.
+    """
+    project = load_project(directory)
+    box.workspace.load(project)
+    for file in project.pipes:
+        _check_targets(box, file)
+        try:
+            materialized.create_views(box, box.workspace.pipe(file.name))
+        except (ApiError, EngineError) as error:
+            raise DatafileError(file.source, 1, error.text) from None
+
+
+def _check_targets(box: Sandbox, file: PipeFile) -> None:
+    for node in file.nodes:
+        key = {NodeKind.COPY: "target_datasource", NodeKind.MATERIALIZED: "datasource"}.get(node.kind)
+        if key and node.settings.get(key, "") not in box.workspace.datasources:
+            reason = f"node {node.name} fills the data source {node.settings.get(key)!r}, which does not exist: add its .datasource file"
+            raise DatafileError(file.source, 1, reason)
