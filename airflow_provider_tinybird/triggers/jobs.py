@@ -7,8 +7,7 @@ from typing import Any
 
 from airflow_provider_tinybird import jobs
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
-from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.api.settings import SettingsError
+from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
 
@@ -85,7 +84,8 @@ class TinybirdJobTrigger(BaseTrigger):
                 outcome = await jobs.watch_job_async(client, watch)
         except Exception as e:
             self.log.exception("Waiting for job %s broke.", self.job_id)
-            message = f"Job {self.job_id} could not be watched and may go on running: {type(e).__name__}: {e}"
+            why = redact(f"{type(e).__name__}: {e}")
+            message = f"Job {self.job_id} could not be watched and may go on running: {why}"
             outcome = jobs.Outcome(ending=jobs.Ending.LOST, job_id=self.job_id, message=message)
         yield TriggerEvent(outcome.to_payload())
 
@@ -97,5 +97,7 @@ class TinybirdJobTrigger(BaseTrigger):
         try:
             async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
                 self.log.info("%s", await jobs.cancel_async(client, self.job_id))
-        except (TinybirdError, SettingsError) as e:
-            self.log.warning("Job %s could not be cancelled and may go on running: %s", self.job_id, e)
+        except (
+            Exception
+        ) as e:  # such as a connection that is gone: whoever killed the task should read what became of it
+            self.log.warning("Job %s could not be cancelled and may go on running: %s", self.job_id, redact(str(e)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import threading
 import time
@@ -201,3 +202,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     assert jobs.Watch.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(jobs.Watch.__init__.__kwdefaults__, "clock", clock.time)
     return clock
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """All that is logged, from DEBUG on. Airflow's own loggers differ between versions, and the newest mask secrets."""
+    from airflow_provider_tinybird.operators.base import TinybirdOperator
+    from airflow_provider_tinybird.sensors.jobs import TinybirdJobSensor
+    from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
+
+    for kind in (TinybirdOperator, TinybirdJobSensor, TinybirdJobTrigger):
+        logger = logging.getLogger(f"airflow_provider_tinybird.{kind.__name__}")
+        monkeypatch.setattr(kind, "log", property(lambda _, logger=logger: logger))
+    caplog.set_level(logging.DEBUG)
+    return caplog
