@@ -128,7 +128,7 @@ def encode_rows(names: Sequence[str], columns: Sequence[JsonColumn], rows: int) 
     :param columns: their values.
     :param rows: how many rows there are.
     """
-    return _encoded(join_members([key_text(name) for name in names], columns, rows, "}\n"))
+    return _encoded(join_members([key_text(name) for name in names], columns, rows, "}\n"), rows)
 
 
 def encode_sparse_rows(
@@ -146,10 +146,11 @@ def encode_sparse_rows(
 
     members = []
     for name, column, mask in zip(names, columns, there, strict=True):
-        texts = join([f"{key_text(name)}:{column.before}", column.texts, column.after], rows)
-        members.append(texts if all(mask) else pc.if_else(pa.array(mask), texts, pa.scalar(None, pa.string())))
-    joined = pc.binary_join_element_wise(*members, ",", null_handling="skip")
-    return _encoded(join(["{", joined, "}\n"], rows))
+        texts = join([f",{key_text(name)}:{column.before}", column.texts, column.after], rows)
+        members.append(texts if all(mask) else pc.if_else(pa.array(mask), texts, ""))
+    # Not null_handling="skip": pyarrow (21 to 26 at least) drops a row of which it skips everything. A comma in front of each member,
+    # the first of which becomes the brace, needs no knowledge of which member is first.
+    return _encoded(join([pc.binary_replace_slice(join(members, rows), 0, 1, "{"), "}\n"], rows), rows)
 
 
 def encode_lines(lines: Sequence[bytes]) -> Encoded:
@@ -161,12 +162,16 @@ def encode_lines(lines: Sequence[bytes]) -> Encoded:
     return Encoded(memoryview(b"\n".join(lines) + b"\n"), ends)
 
 
-def _encoded(lines: Any) -> Encoded:
+def _encoded(lines: Any, rows: int) -> Encoded:
     """The value buffer of an Arrow string array is the body: nothing is copied again."""
     import numpy as np
 
+    if len(lines) != rows or lines.null_count:  # rows must never be lost, not even by a fault of a kernel
+        raise RuntimeError(
+            f"pyarrow made {len(lines) - lines.null_count} lines of {rows} rows; nothing of them was sent"
+        )
     ends = np.frombuffer(lines.buffers()[1], np.int32, count=len(lines) + 1, offset=lines.offset * 4)
-    body = memoryview(lines.buffers()[2]).cast("B")  # from signed bytes, which compare unequal to bytes
+    body = memoryview(lines.buffers()[2]).cast("B").toreadonly()  # as signed bytes it would not equal bytes
     return Encoded(body[ends[0] : ends[-1]], memoryview(ends[1:] - ends[0]))
 
 

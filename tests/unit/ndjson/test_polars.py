@@ -1,0 +1,66 @@
+"""polars frames."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import pytest
+
+from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches
+
+pl = pytest.importorskip("polars")
+
+
+def sent(data: object) -> str:
+    return b"".join(batch.body for batch in batches(data)).decode()
+
+
+def test_types():
+    frame = pl.DataFrame(
+        {
+            "i": pl.Series([2**64 - 1], dtype=pl.UInt64),
+            "f": pl.Series([0.1], dtype=pl.Float32),
+            "s": ['a"é'],
+            "b": [True],
+            "d": [dt.date(2024, 2, 29)],
+            "t": pl.Series([dt.datetime(2024, 1, 1, 12)]).dt.replace_time_zone("Europe/Madrid"),
+            "n": pl.Series([dt.datetime(2024, 1, 1)], dtype=pl.Datetime("ns")),
+            "c": pl.Series(["x"], dtype=pl.Categorical),
+            "e": pl.Series(["y"], dtype=pl.Enum(["y"])),
+            "m": pl.Series([Decimal("1.50")], dtype=pl.Decimal(9, 2)),
+            "l": [[1, None]],
+            "o": [{"k": "v"}],
+            "h": [dt.time(1, 2, 3)],
+            "u": pl.Series([dt.timedelta(seconds=1)], dtype=pl.Duration("ms")),
+            "z": [None],
+        }
+    )
+    assert sent(frame) == (
+        '{"i":18446744073709551615,"f":0.1,"s":"a\\"é","b":true,"d":"2024-02-29","t":"2024-01-01T11:00:00.000000Z",'
+        '"n":"2024-01-01 00:00:00.000000000","c":"x","e":"y","m":"1.50","l":[1,null],"o":{"k":"v"},'
+        '"h":"01:02:03.000000000","u":1000,"z":null}\n'
+    )
+
+
+def test_slice_and_empty():
+    assert sent(pl.DataFrame({"a": ["x", "y", "z"]}).slice(1, 1)) == '{"a":"y"}\n'
+    assert list(batches(pl.DataFrame({"a": []}))) == []
+
+
+def test_lazy_frame():
+    with pytest.raises(UnsupportedDataError, match=r"LazyFrame.*call collect\(\) first"):
+        sent(pl.LazyFrame({"a": [1]}))
+
+
+def test_series():
+    with pytest.raises(UnsupportedDataError, match=r"call to_frame\(\) first"):
+        sent(pl.Series([1]))
+
+
+@pytest.mark.parametrize(
+    "column", [pl.Series([object()], dtype=pl.Object), pl.Series([b"x"]), pl.Series([2**100], dtype=pl.Int128)], ids=str
+)
+def test_refused(column):
+    with pytest.raises(EncodeError, match="column 'bad'"):
+        sent(pl.DataFrame({"bad": column}))
