@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import ssl
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from airflow_provider_tinybird import get_provider_info as form
 from airflow_provider_tinybird.api import regions
@@ -269,6 +272,11 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
         raise _refusal(
             "verify", value, "true, false, or the path of a file on this machine with certificate authorities (PEM)"
         )
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as e:  # SSLError is one, and so is a file that must not be read
+        wanted = f"the path of a file with certificate authorities (PEM), but reading it failed: {e}"
+        raise _refusal("verify", value, wanted) from None
     return path
 
 
@@ -276,12 +284,20 @@ def _proxy(extra: Mapping[str, Any]) -> str | None:
     proxy = _text(extra, "proxy")
     if proxy is None:
         return None
-    scheme, _, address = proxy.partition("://")
-    if scheme.lower() not in _PROXY_SCHEMES or not address or re.search(r"\s", proxy):
+    try:
+        parts = urlsplit(proxy)
+        usable = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"\s", proxy):
         # Not shown, unlike other values: it can hold a password in any place.
         raise SettingsError(
             f"The extra 'proxy' is no URL of a proxy: it must begin with one of {', '.join(_PROXY_SCHEMES)}, as in "
             "'http://proxy.example:3128'."
+        )
+    if parts.scheme.startswith("socks") and not find_spec("socksio"):
+        raise SettingsError(
+            "The extra 'proxy' is a SOCKS proxy, which needs one more package: pip install 'httpx[socks]'."
         )
     return proxy
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+import certifi
 import pytest
 from airflow.models import Connection  # the core's, which reads what is stored; workers have another class on 3.x
 
@@ -263,14 +264,26 @@ class TestExtras:
 
     def test_verify_with_a_file(self, tmp_path, monkeypatch):
         bundle = tmp_path / "authorities.pem"
-        bundle.touch()
+        bundle.write_bytes(Path(certifi.where()).read_bytes())
         assert read(extra={"verify": str(bundle)}).verify == str(bundle)
         monkeypatch.setenv("HOME", str(tmp_path))
         assert read(extra={"verify": "~/authorities.pem"}).verify == str(bundle)
 
-    @pytest.mark.parametrize(
-        "proxy", ["http://proxy.example:3128", "https://me:pw@proxy.example", "socks5://proxy.example:1080"]
-    )
+    def test_verify_with_a_file_that_holds_no_certificate(self, tmp_path):
+        bundle = tmp_path / "empty.pem"
+        bundle.touch()
+        assert "reading it failed" in refusal(extra={"verify": str(bundle)})
+
+    @pytest.mark.parametrize("installed", [True, False])
+    def test_a_socks_proxy_needs_its_package(self, installed, monkeypatch):
+        monkeypatch.setattr("airflow_provider_tinybird.connection.find_spec", lambda name: installed or None)
+        fields = {"extra": {"proxy": "socks5://proxy.example:1080"}}
+        if installed:
+            assert read(**fields).proxy == "socks5://proxy.example:1080"
+        else:
+            assert "httpx[socks]" in refusal(**fields)
+
+    @pytest.mark.parametrize("proxy", ["http://proxy.example:3128", "https://me:pw@proxy.example"])
     def test_proxies(self, proxy):
         assert read(extra={"proxy": proxy}).proxy == proxy
 
@@ -309,7 +322,16 @@ class TestExtras:
         assert len(message) < 400
 
     @pytest.mark.parametrize(
-        "proxy", ["proxy.example:3128", "me:hunter2@proxy.example", "ftp://me:hunter2@x", "http://", "http://a b"]
+        "proxy",
+        [
+            "proxy.example:3128",
+            "me:hunter2@proxy.example",
+            "ftp://me:hunter2@x",
+            "http://",
+            "http://a b",
+            "http://[hunter2",
+            "http://a:hunter2",
+        ],
     )
     def test_a_bad_proxy_is_refused_without_being_shown(self, proxy):
         message = refusal(extra={"proxy": proxy})
