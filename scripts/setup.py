@@ -128,11 +128,10 @@ def make_venv(lock: int) -> None:
     run([sys.executable, "-m", "venv", VENV], lock, dict(os.environ))
 
 
-def pip_settings() -> dict[str, str]:
-    """Return pip's configuration on this machine, from files and environment, by option: ``index-url``, ``cert``, ..."""
-    listed = subprocess.run(
-        [PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+def pip_settings(python: Path) -> dict[str, str]:
+    """Return the configuration of an interpreter's pip, from files and environment, by option: ``index-url``, ``cert``, ..."""
+    command: list[str | Path] = [python, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     settings: dict[str, str] = {}
     # From what binds least to what binds most: options of all commands, of "pip install", of the environment.
     by_scope = {scope: rank for rank, scope in enumerate(("global", "install", ":env:"))}
@@ -183,7 +182,7 @@ def install(lock: int) -> str:
     try:
         run([*pip, "install", "--quiet", "--constraint", REQUIREMENTS, "uv"], lock, pip_env)
         uv: list[str | Path] = [VENV / "bin" / "uv", "pip"]
-        install_with([*uv, "install", "--python", PYTHON], lock, uv_environment(pip_settings()))
+        install_with([*uv, "install", "--python", PYTHON], lock, uv_environment(pip_settings(PYTHON)))
         return "uv"
     except (SetupError, OSError) as reason:
         uv_failed = str(reason)
