@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_tinybird.sandbox import (
     control,
-    copy,
+    copies,
     datasources,
     deletes,
     endpoints,
@@ -33,7 +33,7 @@ from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, of_engine
 from airflow_provider_tinybird.sandbox.faults import with_faults
-from airflow_provider_tinybird.sandbox.http import Answer, Body, Call, error_answer
+from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answer
 
 Handler = Callable[[Sandbox, Call], Answer]
 
@@ -66,9 +66,9 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v0/pipes/{name}.{format}", endpoints.call_endpoint),
     ("GET", "/v0/pipes/{name}", pipes.get_pipe),
     ("DELETE", "/v0/pipes/{name}", pipes.delete_pipe),
-    ("POST", "/v0/pipes/{name}/copy", copy.run_copy),
-    ("POST", "/v0/pipes/{name}/copy/pause", copy.pause),
-    ("POST", "/v0/pipes/{name}/copy/resume", copy.resume),
+    ("POST", "/v0/pipes/{name}/copy", copies.run_copy),
+    ("POST", "/v0/pipes/{name}/copy/pause", copies.pause),
+    ("POST", "/v0/pipes/{name}/copy/resume", copies.resume),
     ("POST", "/v0/pipes/{name}/sink", sink.run_sink),
     ("POST", "/v0/pipes/{name}/nodes/{node}/population", populate.run_populate),
     ("GET", "/v0/sql", sql.run_sql),

@@ -6,9 +6,9 @@ import shutil
 
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.engine import DATABASE
-from airflow_provider_tinybird.sandbox.http import Answer, Call, json_answer
 from airflow_provider_tinybird.sandbox.sqltext import literal
 from airflow_provider_tinybird.sandbox.tables import qualified
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
 
 
 def add_faults(box: Sandbox, call: Call) -> Answer:

@@ -10,10 +10,10 @@ from airflow_provider_tinybird.sandbox.auth import CREATE, Token, append_scope, 
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError
 from airflow_provider_tinybird.sandbox.fitting import type_of
-from airflow_provider_tinybird.sandbox.http import Answer, Call, flag, json_answer
 from airflow_provider_tinybird.sandbox.resources import DataSource, stamp
 from airflow_provider_tinybird.sandbox.sqltext import names_in, quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, size_of
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 
 def list_datasources(box: Sandbox, call: Call) -> Answer:

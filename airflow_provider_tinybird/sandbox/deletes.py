@@ -9,12 +9,12 @@ from airflow_provider_tinybird.sandbox.auth import CREATE
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.engine import DATABASE
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.http import Answer, Call, flag, json_answer
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.loading import checked_condition
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import literal
 from airflow_provider_tinybird.sandbox.tables import qualified
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 _PROJECTION_MODES = ("throw", "drop", "rebuild")
 

@@ -7,9 +7,9 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeKind
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
-from airflow_provider_tinybird.sandbox.http import Answer, Call
 from airflow_provider_tinybird.sandbox.sql import checked, query_settings, read_answer, template_parameters
 from airflow_provider_tinybird.sandbox.sqltext import split_format, statement_of
+from airflow_provider_tinybird.sandbox.web import Answer, Call
 
 _FORMATS = {
     "json": "JSON",

@@ -28,6 +28,9 @@ _WRITE_SETTINGS = {
     "mutations_sync": "2",
     "lightweight_deletes_sync": "2",
     "session_timezone": "'UTC'",
+    # Compiling the expressions of an insert takes far longer than running them.
+    "compile_expressions": "0",
+    "compile_aggregate_expressions": "0",
 }
 _READ_SETTINGS = {
     "date_time_input_format": "'best_effort'",

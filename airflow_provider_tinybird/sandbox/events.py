@@ -12,9 +12,9 @@ from airflow_provider_tinybird.sandbox.auth import CREATE, append_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request, not_found
 from airflow_provider_tinybird.sandbox.formats import DataFile, inferred_columns
-from airflow_provider_tinybird.sandbox.http import Answer, Call, flag, json_answer
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.tables import counts_of, move_bad, move_good, staged
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 RATE_LIMIT = 100
 _CHUNK = 1024 * 1024

@@ -28,7 +28,7 @@ _connections: dict[tuple[str, int], asyncio.Transport] = {}
 class Protocol(H11Protocol):
     """uvicorn's protocol, which also keeps the connections by peer, so that a fault can close one."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the connection."""
         _connections[tuple(transport.get_extra_info("peername"))] = transport
         super().connection_made(transport)

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
 """Which rows of a file fit a data source: one SELECT that types every column of every row and says what does not fit.
 
 All formats go through the same steps. Each value is first a text (JSON, CSV) or a typed column (Parquet), then a value of the
@@ -119,29 +120,46 @@ def staging_select(source: Source, columns: Sequence[Column]) -> str:
     Its columns: ``v0``, ``v1``, ... (values), ``error_columns``, ``errors``, ``texts`` (empty for a row that fits) and
     ``verdict`` (``GOOD``, ``QUARANTINED`` or ``INVALID``).
     """
-    aliases = [f"{source.record} AS record"]
-    checks = []
-    for index, column in enumerate(columns):
-        kind = type_of(column.type)
-        aliases.append(f"{source.texts[index]} AS t{index}")
-        aliases.append(f"{_value(f't{index}', kind, _path(column), source.types[index])} AS v{index}")
-        checks.append(f"({literal(column.name)}, {_problem(index, column, kind, source.types[index])})")
+    numbers = range(len(columns))
+    texts = [f"t{number}" for number in numbers]
+    values = [f"v{number}" for number in numbers]
+    kinds = [type_of(column.type) for column in columns]
+    text_list = [f"{source.texts[number]} AS t{number}" for number in numbers]
+    value_list = [
+        f"{_value(f't{number}', kinds[number], _path(columns[number]), source.types[number])} AS v{number}"
+        for number in numbers
+    ]
+    checks = [
+        f"({literal(column.name)}, {_problem(number, column, kinds[number], source.types[number])})"
+        for number, column in enumerate(columns)
+    ]
+    shown = [
+        f"toString({text})" if _is_scalar(source.types[number]) else f"toJSONString({text})"
+        for number, text in enumerate(texts)
+    ]
     valid = f"JSONType({source.raw}) = 'Object'" if source.raw else "1"
-    # materialize: a file without any of the columns would otherwise make constants, which cannot be stored as they are.
-    texts = ", ".join(
-        f"toString(t{index})" if _is_scalar(source.types[index]) else f"toJSONString(t{index})"
-        for index in range(len(columns))
+    # One level for each step: in a single SELECT the engine would repeat each expression wherever its alias is used.
+    read = f"SELECT *, {source.record} AS record FROM {source.table}{_settings(source.settings)}"
+    as_texts = f"SELECT {', '.join(text_list)}, {valid} AS is_valid FROM ({read})"
+    as_values = f"SELECT {', '.join(texts)}, is_valid, {', '.join(value_list)} FROM ({as_texts})"
+    judged = (
+        f"SELECT {', '.join(texts)}, {', '.join(values)}, is_valid,"
+        f" arrayFilter(one -> one.2 != '', [{', '.join(checks)}]) AS problems FROM ({as_values})"
     )
     return (
-        f"WITH {', '.join(aliases)},\n"
-        f" {valid} AS is_valid,\n"
-        f" arrayFilter(one -> one.2 != '', [{', '.join(checks)}]) AS problems\n"
-        f"SELECT {', '.join(f'v{index}' for index in range(len(columns)))},\n"
-        " arrayMap(one -> one.1, problems) AS error_columns, arrayMap(one -> one.2, problems) AS errors,\n"
-        f" if(is_valid AND empty(problems), [], CAST([{texts}], 'Array(Nullable(String))')) AS texts,\n"
-        f" multiIf(NOT is_valid, {INVALID}, notEmpty(problems), {QUARANTINED}, {GOOD}) AS verdict\n"
-        f"FROM {source.table}{_settings(source.settings)}"
+        f"SELECT {', '.join(values)}, problems.1 AS error_columns, problems.2 AS errors,"
+        f" if(is_valid AND empty(problems), [], CAST([{', '.join(shown)}], 'Array(Nullable(String))')) AS texts,"
+        f" multiIf(NOT is_valid, {INVALID}, notEmpty(problems), {QUARANTINED}, {GOOD}) AS verdict FROM ({judged})"
     )
+
+
+def staging_columns(columns: Sequence[Column]) -> str:
+    """Columns of the table that holds the result of ``staging_select``."""
+    kinds = [type_of(column.type) for column in columns]
+    values = [
+        f"v{index} {'Array' if kind.is_composite else 'Nullable'}({kind.base})" for index, kind in enumerate(kinds)
+    ]
+    return f"{', '.join(values)}, error_columns Array(String), errors Array(String), texts Array(Nullable(String)), verdict UInt8"
 
 
 def insert_values(columns: Sequence[Column]) -> list[str]:

@@ -15,11 +15,11 @@ from airflow_provider_tinybird.sandbox.datafile import DatafileError, parse_sche
 from airflow_provider_tinybird.sandbox.datasources import described, refuse_in_forward
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.formats import DataFile, Dialect, checked_format
-from airflow_provider_tinybird.sandbox.http import Answer, Call, file_part, flag, json_answer, needed
 from airflow_provider_tinybird.sandbox.jobs import Job, Work
 from airflow_provider_tinybird.sandbox.loading import Loaded, Plan, checked_condition, load
 from airflow_provider_tinybird.sandbox.resources import DataSource, resource_id
 from airflow_provider_tinybird.sandbox.tables import size_of
+from airflow_provider_tinybird.sandbox.web import Answer, Call, file_part, flag, json_answer, needed
 
 _MODES = ("create", "append", "replace")
 MAX_BODY_BYTES = 8 * 1024 * 1024

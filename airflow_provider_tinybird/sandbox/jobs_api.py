@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from airflow_provider_tinybird.sandbox.auth import CREATE, Token
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
-from airflow_provider_tinybird.sandbox.http import Answer, Call, json_answer
 from airflow_provider_tinybird.sandbox.jobs import Job, JobStatus
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
 
 _FILTERS = ("kind", "status", "pipe_id", "pipe_name")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_provider_tinybird.sandbox.auth import ADMIN, TOKENS, checked_scopes
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.http import Answer, Call, json_answer, needed
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed
 from airflow_provider_tinybird.sandbox.workspace import NAME, USER_EMAIL
 
 

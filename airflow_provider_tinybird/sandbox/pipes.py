@@ -12,9 +12,9 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind, name_problem
 from airflow_provider_tinybird.sandbox.datasources import picked, refuse_in_forward
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.http import Answer, Call, json_answer, needed
 from airflow_provider_tinybird.sandbox.resources import Pipe, stamp
 from airflow_provider_tinybird.sandbox.sqltext import names_in
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed
 
 
 def list_pipes(box: Sandbox, call: Call) -> Answer:

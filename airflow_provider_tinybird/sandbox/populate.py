@@ -5,13 +5,13 @@ from __future__ import annotations
 from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request, not_found
-from airflow_provider_tinybird.sandbox.http import Answer, Call, flag, json_answer
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.loading import checked_condition
 from airflow_provider_tinybird.sandbox.materialized import View, fill, source_of, views_of
 from airflow_provider_tinybird.sandbox.pipes import described_node
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.tables import qualified, size_of
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 _MOST_ROWS = 2_000_000
 

@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 
 from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE, pipe_read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.copy import copy_query
+from airflow_provider_tinybird.sandbox.copies import copy_query
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
 from airflow_provider_tinybird.sandbox.errors import EngineError, bad_request, of_engine
 from airflow_provider_tinybird.sandbox.formats import checked_format
-from airflow_provider_tinybird.sandbox.http import Answer, Call, json_answer
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.pipes import described_node
 from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
 
 _FORMATS = {"csv": "CSVWithNames", "ndjson": "JSONEachRow", "parquet": "Parquet"}
 _COMPRESSIONS = ("none", "gzip")

@@ -9,8 +9,8 @@ from airflow_provider_tinybird.sandbox.auth import Token, pipe_read_scope, read_
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.http import Answer, Call
 from airflow_provider_tinybird.sandbox.sqltext import check_readable, split_format, statement_of
+from airflow_provider_tinybird.sandbox.web import Answer, Call
 
 SETTINGS = (
     "output_format_json_quote_64bit_integers",

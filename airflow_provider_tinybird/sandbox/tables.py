@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from airflow_provider_tinybird.sandbox.datafile import Column
 from airflow_provider_tinybird.sandbox.engine import DATABASE, Engine
 from airflow_provider_tinybird.sandbox.errors import EngineError
-from airflow_provider_tinybird.sandbox.fitting import GOOD, INVALID, QUARANTINED, insert_values, staging_select
+from airflow_provider_tinybird.sandbox.fitting import (
+    GOOD,
+    INVALID,
+    QUARANTINED,
+    insert_values,
+    staging_columns,
+    staging_select,
+)
 from airflow_provider_tinybird.sandbox.formats import DataFile, source_of
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
@@ -109,7 +116,9 @@ def staged(engine: Engine, datasource: DataSource, file: DataFile, marker: str |
     source = source_of(engine, file, datasource.columns)
     select = staging_select(source, datasource.columns)
     try:
-        engine.run(f"CREATE TABLE {qualified(table)} ENGINE = MergeTree ORDER BY tuple() AS {select}", marker)
+        columns = staging_columns(datasource.columns)
+        engine.run(f"CREATE TABLE {qualified(table)} ({columns}) ENGINE = MergeTree ORDER BY tuple()")
+        engine.run(f"INSERT INTO {qualified(table)} {select}", marker)
         yield table
     finally:
         drop_table(engine, table)

@@ -11,13 +11,13 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
-from airflow_provider_tinybird.sandbox.http import Answer, Call, flag, json_answer
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.pipes import described, described_node, schedule_of
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now
 from airflow_provider_tinybird.sandbox.sql import checked, template_parameters
 from airflow_provider_tinybird.sandbox.sqltext import quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, swapped_in
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 _MODES = ("append", "replace")
 _OWN = ("_mode", "on_demand_compute")
