@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
+
+
+class _Uncalled:
+    """A callable that comes out of Airflow's rendering of templates as it went in.
+
+    Airflow calls each callable that it finds in a template field, with a context and a Jinja environment, before the
+    task runs, and keeps what comes back. Ours take no arguments and are to be called when the rows are sent.
+
+    :param function: the callable; this shows its name, as Airflow stores that of template fields.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, **_: Any) -> Callable[[], Any]:
+        """Be rendered."""
+        return self.function
 
 
 class TinybirdEventsOperator(TinybirdOperator):
@@ -33,14 +52,15 @@ class TinybirdEventsOperator(TinybirdOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.datasource = datasource
-        self.data = data
+        self.data = _Uncalled(data) if callable(data) else data
         self.wait = wait
         self.compression = compression
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Send the rows."""
+        data = self.data.function if isinstance(self.data, _Uncalled) else self.data
         with clear_failure():
-            result = self.hook.send_events(self.datasource, self.data, wait=self.wait, compression=self.compression)
+            result = self.hook.send_events(self.datasource, data, wait=self.wait, compression=self.compression)
         self.log.info("%d rows are in data source '%s'.", result.successful_rows, self.datasource)
         if result.quarantined_rows:
             self.log.warning(
