@@ -15,9 +15,10 @@ from airflow_provider_tinybird.api.errors import (
     OutcomeUnknownError,
     PartiallyIngestedError,
     TinybirdError,
+    UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.models import EventsResult
-from airflow_provider_tinybird.ndjson import Batch
+from airflow_provider_tinybird.ndjson import Batch, EncodeError, UnsupportedDataError
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def send_batches(
     :param compression: how to compress the bodies.
     :return: the sums.
     :raises LoadInterruptedError: it broke after rows were in; the message tells which.
+    :raises InvalidInputError: the data cannot be sent, and nothing is in.
     :raises TinybirdError: it broke before anything was in.
     """
     progress = Progress()
@@ -98,16 +100,21 @@ def send_batches(
             log.info("Sent batch %d to '%s': %d rows so far.", progress.batches, datasource, progress.rows)
     except Exception as e:
         if progress.batches == 0:
+            if isinstance(e, EncodeError | UnsupportedDataError):
+                raise InvalidInputError(f"Nothing was sent to '{datasource}': {e}") from e
             raise
         raise LoadInterruptedError(_interrupted(datasource, progress, e)) from e
     return EventsResult(progress.successful_rows, progress.quarantined_rows)
 
 
 def _interrupted(datasource: str, progress: Progress, cause: Exception) -> str:
-    state = {
-        OutcomeUnknownError: "It is unknown whether the batch after them is in.",
-        PartiallyIngestedError: "The batch after them is in only in part.",
-    }.get(type(cause), "The batch after them is not in.")
+    match cause:
+        case OutcomeUnknownError() | UnreadableAnswerError():
+            state = "It is unknown whether the batch after them is in."
+        case PartiallyIngestedError():
+            state = "The batch after them is in only in part."
+        case _:
+            state = "The batch after them is not in."
     return (
         f"The load into '{datasource}' broke: the first {progress.rows} rows ({progress.batches} batches) are in. {state} Load only "
         f"what is missing: running it again from the start would double them. The cause: {cause}"
