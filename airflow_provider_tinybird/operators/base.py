@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,10 +19,13 @@ def seconds(value: float | timedelta, name: str) -> float:
 
     :param value: seconds, or a timedelta.
     :param name: the argument's name, for the message.
-    :raises InvalidInputError: it is not positive.
+    :raises InvalidInputError: it is no number, or not positive, or without end.
     """
-    number = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not number > 0:
+    try:
+        number = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
         raise InvalidInputError(f"{name}={value!r} is no length of time: give seconds above 0, or a timedelta.")
     return number
 
