@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -86,7 +87,8 @@ class TinybirdJobSensor(BaseSensorOperator):
         """Wait, here or in the triggerer."""
         if not self.deferrable:
             return super().execute(context)
-        value = self.poke(context)
+        with self._never_failing():
+            value = self.poke(context)
         if value:
             return value.xcom_value
         now = time.time()
@@ -119,11 +121,17 @@ class TinybirdJobSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
         """Take up what the trigger found, as the other modes would have."""
-        outcome = jobs.Outcome.from_payload(event)
-        try:
+        with self._never_failing():
+            outcome = jobs.Outcome.from_payload(event)
             if outcome.ending is jobs.Ending.TIMEOUT:
                 self._time_out(outcome.message)
             return job_xcom(jobs.job_or_error(outcome))
+
+    @contextmanager
+    def _never_failing(self) -> Iterator[None]:
+        """Do for the deferrable mode what Airflow does around each poke of the others."""
+        try:
+            yield
         except TinybirdError as e:
             # Not soft_fail: that is for time running out, and a failed job is no such thing.
             if self.never_fail:
