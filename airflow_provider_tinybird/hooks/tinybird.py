@@ -14,10 +14,12 @@ from airflow_provider_tinybird.api import datasources, pipes, query, workspaces
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
-from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import EventsResult, QueryResult, RowsToDelete, Truncated
-from airflow_provider_tinybird.api.settings import Settings, SettingsError, region_hint
+from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.api.retry import RetryPolicy
+from airflow_provider_tinybird.api.settings import Settings, region_hint
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.loads import Compression, send_batches
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+
+# Somebody sits in front of a form and waits.
+_CHECK_POLICY = RetryPolicy(max_retries=1, total=10.0)
 
 
 class TinybirdHook(BaseHook):
@@ -236,21 +241,17 @@ class TinybirdHook(BaseHook):
         Narrow tokens are refused the workspace but are fine: then the token itself is checked.
         """
         try:
-            settings = self.settings
-        except SettingsError as e:
-            return False, str(e)
-        try:
-            with Client(settings) as client:
+            with Client(self.settings, policy=_CHECK_POLICY) as client:
                 return _check(client)
-        except TinybirdError as e:
-            return False, str(e)
+        except Exception as e:  # also a connection that is not there, or a file of certificates that cannot be read
+            return False, redact(str(e)) or type(e).__name__
 
 
 def _check(client: Client) -> tuple[bool, str]:
     place = client.settings.base_url
     try:
         workspace = client.send(workspaces.get_workspace())
-    except TinybirdError as refused:
+    except ApiError as refused:
         try:
             check = client.send(workspaces.get_auth())
         except TinybirdError:
