@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from airflow_provider_tinybird.api.body import FileBody
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.api.redact import redact
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import ObjectStoragePath
@@ -65,9 +66,7 @@ def file_to_send(path: str | os.PathLike[str], format: FileFormat | str | None =
     :param format: its format; by default what its name ends in: .csv, .ndjson, .jsonl or .parquet, with or without .gz.
     :raises InvalidInputError: there is no such file, it is a folder or empty, or its format cannot be told.
     """
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidInputError(f"The path of the file is blank ({path!r}).")
+    text = _text(path, "path")
     name = PurePosixPath(text.partition("?")[0]).name
     gzipped = name.lower().endswith(".gz")
     return FileToSend(
@@ -86,25 +85,52 @@ def file_to_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     A local file is written beside its place and moved there at the end. On an object store a file that could not be
     finished is removed.
     """
-    text = os.fspath(path)
+    text = _text(path, "output_path")
     if _is_url(text):
         target = _object(text)
+        with _clear_refusal(text):
+            opened = _open(text, "wb")
         try:
-            with _open(text, "wb") as file:
+            with opened as file:
                 yield file
         except BaseException:
             target.unlink(missing_ok=True)
             raise
         return
     place = Path(text)
-    place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    with _clear_refusal(text):
+        if place.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        opened = part.open("wb")
     try:
-        with part.open("wb") as file:
+        with opened as file:
             yield file
         part.replace(place)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _clear_refusal(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise InvalidInputError(
+            f"output_path {redact(path)!r} cannot be written: {redact(e.strerror or str(e))}. Give a file in a folder that this "
+            "worker may write to."
+        ) from e
+
+
+def _text(path: str | os.PathLike[str], name: str) -> str:
+    try:
+        text = path if isinstance(path, str) else os.fspath(path)
+    except TypeError:
+        text = ""
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInputError(f"{name} is {path!r}: give the path of a file, or its URL.")
+    return text
 
 
 def _format_of(name: str, path: str) -> FileFormat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -59,25 +60,27 @@ def raw_xcom(result: RawResult, what: str) -> dict[str, Any]:
 
     :raises InvalidInputError: it is binary or larger than XCom should hold.
     """
-    if result.format.lower() in _BINARY:
+    try:
+        text = None if result.format.lower() in _BINARY else result.content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None  # some other binary format, or a column of bytes: put into XCom it would not be what it was
+    if text is None:
         raise InvalidInputError(
             f"{what} came as {result.format}, which is no text: give output_path to write it to a file."
         )
     empty = {"meta": None, "rows": None, "rows_before_limit_at_least": None, "statistics": None}
-    return _within_limit({"data": result.text, **empty}, what)
+    return _within_limit({"data": text, **empty}, what)
 
 
-def write_result(client: Client, call: Call[Any], output_path: str) -> dict[str, Any]:
+def write_result(client: Client, call: Call[Any], output_path: str | os.PathLike[str]) -> dict[str, Any]:
     """Write the answer to a call to a file as it streams in; the file is there only when it is whole.
 
     :param output_path: local path, or any URL that Airflow's ObjectStoragePath opens.
     :return: small JSON for XCom: ``output_path`` and ``size`` in bytes.
     """
-    if not output_path.strip():
-        raise InvalidInputError("output_path is blank: leave it out to get the result itself.")
     written = client.download(call, lambda: file_to_write(output_path))
     log.info("Wrote %d bytes to %s.", written.size, output_path)
-    return {"output_path": output_path, "size": written.size}
+    return {"output_path": os.fspath(output_path), "size": written.size}
 
 
 def _within_limit(value: Mapping[str, Any], what: str) -> dict[str, Any]:
