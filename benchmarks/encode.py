@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
-import pandas as pd  # noqa: TID253
+import pandas as pd
 import pyarrow as pa
 
 from airflow_provider_tinybird.ndjson import batches

@@ -13,6 +13,7 @@ from airflow_provider_tinybird.ndjson.sources import sources
 _FIRST_SLICE = 256
 _GROWTH = 16  # a slice is at most so much longer than the one before: one short row says little about the next
 _SLICE_BYTES = 16_000_000  # larger bodies are put together from several slices
+_RECORD_BYTES = 4_000_000  # taken from an iterator at once, as the records stay in memory until they are encoded
 _FULL = 0.9  # from here on a body is sent as it is, rather than topped up with a slice that costs a copy of it
 _MARGIN = 0.97  # rows vary: aim a little low, so that few slices have to be cut
 
@@ -49,7 +50,7 @@ def batches(data: object, *, max_bytes: int = 10_000_000) -> Iterator[Batch]:
         raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
     packer = _Packer(max_bytes)
     pace = _Pace(max_bytes)
-    for source in sources(data, lambda: pace.rows(packer.size)):
+    for source in sources(data, lambda: pace.rows(packer.size, _RECORD_BYTES)):
         start = 0
         while start < source.rows:
             count = min(pace.rows(packer.size), source.rows - start)
@@ -68,10 +69,10 @@ class _Pace:
         self._last_rows = 0
         self._row_bytes = 1.0
 
-    def rows(self, packed: int) -> int:
+    def rows(self, packed: int, most: int = _SLICE_BYTES) -> int:
         if not self._last_rows:
             return _FIRST_SLICE
-        room = min((self._max_bytes - packed) * _MARGIN, _SLICE_BYTES)
+        room = min((self._max_bytes - packed) * _MARGIN, most)
         return max(1, min(int(room / self._row_bytes), self._last_rows * _GROWTH))
 
     def learn(self, encoded: Encoded) -> None:

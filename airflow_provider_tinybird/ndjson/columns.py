@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from airflow_provider_tinybird.ndjson.errors import BadValueError
-from airflow_provider_tinybird.ndjson.rows import JsonColumn, finished, nullable, with_nulls_of
+from airflow_provider_tinybird.ndjson.rows import JsonColumn, finished, nullable
 from airflow_provider_tinybird.ndjson.strings import escaped
 from airflow_provider_tinybird.ndjson.values import BINARY, INFINITE, YEARS
 
@@ -151,11 +151,15 @@ def _half(array: Any) -> JsonColumn:
     import numpy as np
     import pyarrow as pa
 
-    # Arrow prints a float16 with the digits of the double behind it; numpy knows the shortest text of its own width.
-    array = _without_nan(array.cast(pa.float32()))
-    values = array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.float16)
-    texts = pa.array([str(value).removesuffix(".0") for value in values], pa.string())
-    return nullable(with_nulls_of(array, texts))
+    # Arrow prints a float16 with the digits of the double behind it, and older versions have no kernels for it at all;
+    # numpy knows the shortest text of its own width.
+    halves = array.view(pa.uint16()).fill_null(0).to_numpy(zero_copy_only=False).view(np.float16)
+    there = ~np.isnan(halves) & array.is_valid().to_numpy(zero_copy_only=False)
+    infinite = np.flatnonzero(np.isinf(halves) & there)
+    if len(infinite):
+        raise BadValueError(INFINITE, int(infinite[0]))
+    texts = [str(half).removesuffix(".0") if known else None for half, known in zip(halves, there, strict=True)]
+    return nullable(pa.array(texts, pa.string()))
 
 
 def _check_range(numbers: Any, low: int, high: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.objects import encode_objects
 from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_rows, first_surrogate
-from airflow_provider_tinybird.ndjson.tables import bounded, check_names, encode_table, one_chunk
+from airflow_provider_tinybird.ndjson.tables import MAX_SLICE_BYTES, bounded, check_names, encode_table, one_chunk
 from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 
@@ -60,14 +62,31 @@ class PandasSource:
 
     def encode(self, start: int, count: int, first_row: int) -> Encoded:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
-        part = self._frame.iloc[start : start + count]
         columns = []
+        part = self._frame.iloc[start : start + count]
         for position, name in enumerate(self._names):
-            try:
-                columns.append(_encode_series(part.iloc[:, position]))
-            except BadValueError as error:
-                raise error.located(name, first_row) from None
-        return encode_rows(self._names, columns, len(part))
+            with _located(name, first_row):
+                columns.append(_values(part.iloc[:, position]))
+        rows = _bounded_rows(columns, len(part))
+        encoded = []
+        for name, values in zip(self._names, columns, strict=True):
+            with _located(name, first_row):
+                encoded.append(_encode(values, rows))
+        return encode_rows(self._names, encoded, rows)
+
+
+@contextmanager
+def _located(name: str, first_row: int) -> Iterator[None]:
+    try:
+        yield
+    except BadValueError as error:
+        raise error.located(name, first_row) from None
+
+
+def _bounded_rows(columns: list[Any], rows: int) -> int:
+    """Fewer rows where they turn out to be much longer than those before; Python objects cannot be measured cheaply."""
+    size = sum(column.nbytes for column in columns if not isinstance(column, list))
+    return rows if size <= MAX_SLICE_BYTES else max(1, rows * MAX_SLICE_BYTES // size)
 
 
 def _check_index(index: Any) -> None:
@@ -80,26 +99,30 @@ def _check_index(index: Any) -> None:
         raise EncodeError(f"the {kind} would be lost, since only columns are sent; {advice}")
 
 
-def _encode_series(series: Any) -> JsonColumn:
+def _values(series: Any) -> Any:
+    """An Arrow array, or a list where the column holds Python objects."""
     import pyarrow as pa
 
     dtype = series.dtype
     if _holds_objects(dtype):
-        return encode_objects(series.tolist())
+        return series.tolist()
     kind = type(dtype).__name__
     if kind == "SparseDtype":
-        return _encode_series(series.sparse.to_dense())
+        return _values(series.sparse.to_dense())
     if kind == "CategoricalDtype" and _holds_objects(dtype.categories.dtype):
-        return encode_objects(series.astype(object).tolist())
+        return series.astype(object).tolist()
     try:
-        array = one_chunk(pa.array(series, from_pandas=True))
+        return one_chunk(pa.array(series, from_pandas=True))
     except UnicodeEncodeError:
         raise BadValueError(SURROGATE, first_surrogate(series.tolist())) from None
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError) as error:
         raise BadValueError(
             f"the pandas type {dtype} has no JSON form ({error}); cast it first, e.g. to str"
         ) from error
-    return encode_array(array)
+
+
+def _encode(values: Any, rows: int) -> JsonColumn:
+    return encode_objects(values[:rows]) if isinstance(values, list) else encode_array(values.slice(0, rows))
 
 
 def _holds_objects(dtype: Any) -> bool:

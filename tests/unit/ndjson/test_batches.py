@@ -170,12 +170,14 @@ def test_memory_does_not_grow_with_the_data():
     assert highest < 40_000_000
 
 
-def test_rows_that_suddenly_grow_are_not_encoded_all_at_once():
+@pytest.mark.parametrize("kind", ["arrow", "pandas"])
+def test_rows_that_suddenly_grow_are_not_encoded_all_at_once(kind):
     """Slices are sized by the rows before; here the next ones are 500 times as long."""
     table = pa.table({"s": ["x"] * 300_000 + ["y" * 5000] * 20_000})
+    data = table if kind == "arrow" else table.to_pandas(types_mapper=pd.ArrowDtype)
     pool = pa.default_memory_pool()
     before, highest, rows = pool.bytes_allocated(), 0, 0
-    for batch in batches(table, max_bytes=5_000_000):
+    for batch in batches(data, max_bytes=5_000_000):
         highest = max(highest, pool.bytes_allocated() - before)
         rows += batch.rows
         del batch
