@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,28 +68,24 @@ def rules(
     end = clock() + policy.total
     if deadline is not None:
         end = min(end, deadline)
-    backoff = tenacity.wait_exponential_jitter(
-        initial=policy.first_wait, max=policy.longest_wait, jitter=policy.first_wait
-    )
+    planned: dict[int, float] = {}
 
+    # Asked for by stop, wait and announce, in an order that differs between versions of tenacity; jitter makes it random.
     def wait(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.answer.retry_after if isinstance(error, ApiError) else None
-        return asked or backoff(state)  # "0 seconds" would use up all tries at once
+        attempt = state.attempt_number
+        if attempt not in planned:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.answer.retry_after if isinstance(error, ApiError) else None
+            planned[attempt] = asked or _backoff(policy, attempt)  # "0 seconds" would use up all tries at once
+        return planned[attempt]
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        if state.attempt_number > policy.max_retries:
-            return True
-        return clock() + state.upcoming_sleep > end
+        return state.attempt_number > policy.max_retries or clock() + wait(state) > end
 
     def announce(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning(
-            "%s Sending it again in %.1f s (%d of %d).",
-            error,
-            state.upcoming_sleep,
-            state.attempt_number,
-            policy.max_retries,
+            "%s Sending it again in %.1f s (%d of %d).", error, wait(state), state.attempt_number, policy.max_retries
         )
 
     return {
@@ -98,3 +95,8 @@ def rules(
         "before_sleep": announce,
         "reraise": True,
     }
+
+
+def _backoff(policy: RetryPolicy, attempt: int) -> float:
+    jitter = random.uniform(0, policy.first_wait)  # noqa: S311 - spreads load, keeps no secret
+    return min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, 30) + jitter)
