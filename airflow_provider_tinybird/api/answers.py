@@ -41,6 +41,9 @@ _WAYS_OUT: dict[int, str] = {
 
 # Users report "You have reached the maximum number of copy jobs"; the words for other kinds are taken to be alike.
 _QUOTA = re.compile(r"maximum number of (?:\w+ ){0,3}jobs", re.IGNORECASE)
+_QUOTA_WAY_OUT = (
+    "Nothing was started: run fewer at once (an Airflow pool), or try again when one of the running jobs is over."
+)
 
 # Nothing left this machine when these are raised; every other transport error may come after Tinybird took the request.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -96,7 +99,7 @@ def from_status(
         return errors.OutcomeUnknownError(call.what, place, cause, call.find_out)
     kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
     if 400 <= status < 500 and is_quota_text(text):
-        kind = errors.JobQuotaError
+        return errors.JobQuotaError(call.what, place, answer, _QUOTA_WAY_OUT)
     return kind(call.what, place, answer, _way_out(settings, call, status, headers))
 
 
