@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 POLL_INTERVAL = 5.0
 """Seconds between two looks at a job."""
 
+SHORTEST_PAUSE = 0.25
+"""Seconds between the first looks at a job; they double until they reach the interval."""
+
 TIMEOUT = 24 * 3600.0
 """Seconds that a job may take, its wait in Tinybird's queue included. Tinybird itself forgets jobs after 48 hours."""
 
@@ -297,18 +300,18 @@ def watch_job(client: Client, watch: Watch, *, patience: float | None = None) ->
         never.
     :return: how it ended.
     """
-    give_up = None if patience is None else time.monotonic() + patience
+    began = time.monotonic()
     while True:
         outcome = look(client, watch)
         if outcome:
             return outcome
-        pause = watch.pause()
-        if give_up is not None:
-            left = give_up - time.monotonic()
-            if left <= 0:
+        watched = time.monotonic() - began
+        # Most jobs are over within seconds, so look more often at first: a short job should not take a whole interval.
+        pause = min(watch.pause(), max(SHORTEST_PAUSE, watched))
+        if patience is not None:
+            if watched >= patience:
                 return None
-            # While it is watched for a few seconds only, look more often: most jobs are over by then.
-            pause = min(pause, left, 1.0)
+            pause = min(pause, patience - watched)
         time.sleep(pause)
 
 

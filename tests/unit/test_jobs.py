@@ -209,14 +209,19 @@ class TestWatchJob:
         outcome = jobs.watch_job(client, Watch("j1", rules()))
         assert outcome.ending is Ending.DONE
         assert tinybird.lines() == ["GET /v0/jobs/j1"] * 5
-        assert clock.naps == [5.0] * 4
-        assert outcome.waited == 20.0
+        assert clock.naps == [0.25, 0.25, 0.5, 1.0]
+        assert outcome.waited == 2.0
+
+    def test_looks_often_at_first_and_at_the_interval_later(self, clock, client, tinybird):
+        tinybird.job("j1", *["working"] * 9, "done")
+        jobs.watch_job(client, Watch("j1", rules()))
+        assert clock.naps == [0.25, 0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
 
     def test_the_last_look_is_at_the_deadline(self, clock, client, tinybird):
         tinybird.job("j1", "working")
         outcome = jobs.watch_job(client, Watch("j1", rules(deadline=START + 12)))
         assert outcome.ending is Ending.TIMEOUT
-        assert clock.naps == [5.0, 5.0, 2.0]
+        assert clock.naps == [0.25, 0.25, 0.5, 1.0, 2.0, 4.0, 4.0]
 
     def test_trouble_in_between(self, clock, client, tinybird):
         tinybird.job("j1", (502, "bad gateway"), (404, {"error": "not yet"}), "working", (503, {}), "done")
