@@ -188,19 +188,25 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock of our own in place of time, for all that waits for jobs."""
-    from airflow_provider_tinybird import jobs
+    from airflow_provider_tinybird import durable, jobs, slots
+    from airflow_provider_tinybird.operators import job as operators
     from airflow_provider_tinybird.sensors import jobs as sensors
 
     clock = Clock()
     # The HTTP client measures by the real clock, so that the two must mean the same by "now".
     offset = time.monotonic() - clock.now
     fake_time = types.SimpleNamespace(time=clock.time, monotonic=lambda: clock.now + offset, sleep=clock.sleep)
-    monkeypatch.setattr(jobs, "time", fake_time)
-    monkeypatch.setattr(sensors, "time", fake_time)
-    monkeypatch.setattr(jobs, "asyncio", types.SimpleNamespace(sleep=clock.sleep_async))
+    for module in (durable, jobs, slots, operators, sensors):
+        monkeypatch.setattr(module, "time", fake_time)
+    for module in (jobs, slots):
+        monkeypatch.setattr(module, "asyncio", types.SimpleNamespace(sleep=clock.sleep_async))
     monkeypatch.setattr(jobs.random, "uniform", lambda low, high: low)
-    assert jobs.Watch.__init__.__kwdefaults__ is not None
-    monkeypatch.setitem(jobs.Watch.__init__.__kwdefaults__, "clock", clock.time)
+    for function, name, fake in (
+        (jobs.Watch.__init__, "clock", clock.time),
+        (durable.Starter.__init__, "sleep", clock.sleep),
+    ):
+        assert function.__kwdefaults__ is not None
+        monkeypatch.setitem(function.__kwdefaults__, name, fake)
     return clock
 
 

@@ -1,0 +1,142 @@
+"""Files to read and to write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.files import file_format, file_to_send, file_to_write
+
+
+class TestFileToSend:
+    @pytest.mark.parametrize(
+        ("name", "format", "gzipped"),
+        [
+            ("a.csv", FileFormat.CSV, False),
+            ("a.CSV.GZ", FileFormat.CSV, True),
+            ("a.b.ndjson", FileFormat.NDJSON, False),
+            ("a.jsonl.gz", FileFormat.NDJSON, True),
+            ("a.parquet", FileFormat.PARQUET, False),
+        ],
+    )
+    def test_the_name_tells_the_format(self, tmp_path, name, format, gzipped):
+        place = tmp_path / name
+        place.write_bytes(b"12345")
+        file = file_to_send(str(place))
+        assert (file.name, file.size, file.format, file.gzipped) == (name, 5, format, gzipped)
+        assert b"".join(file.as_body().chunks()) == b"12345"
+        assert file.as_body().content_encoding == ("gzip" if gzipped else None)
+
+    def test_a_format_that_is_given_wins(self, tmp_path):
+        place = tmp_path / "export.txt"
+        place.write_text("a,b")
+        assert file_to_send(place, "csv").format is FileFormat.CSV
+
+    @pytest.mark.parametrize("kind", ["file://{}", "{}"])
+    def test_urls_and_paths(self, tmp_path, kind):
+        place = tmp_path / "a.csv"
+        place.write_bytes(b"12345")
+        file = file_to_send(kind.format(place))
+        assert (file.name, file.size) == ("a.csv", 5)
+        with file.open_file() as opened:
+            assert opened.read() == b"12345"
+
+    @pytest.mark.parametrize(
+        ("make", "said"),
+        [
+            (lambda p: p / "missing.csv", "no file"),
+            (lambda p: f"file://{p}/missing.csv", "no file"),
+            (lambda p: p, "folder"),
+            (lambda p: _written(p / "empty.csv", b""), "empty"),
+            (lambda p: _written(p / "table.xlsx", b"x"), "format='csv', 'ndjson' or 'parquet'"),
+            (lambda p: _written(p / "csv", b"x"), "does not tell the format"),
+        ],
+    )
+    def test_what_cannot_be_sent(self, tmp_path, make, said):
+        path = make(tmp_path)
+        with pytest.raises(InvalidInputError, match=said) as caught:
+            file_to_send(path)
+        assert str(path) in str(caught.value)
+
+    @pytest.mark.parametrize("path", ["", "   ", None, 7, b"a.csv"])
+    def test_what_is_no_path(self, path):
+        with pytest.raises(InvalidInputError, match="path is"):
+            file_to_send(path)
+
+    @pytest.mark.parametrize("format", ["excel", "CSV", "json", "tsv"])
+    def test_a_format_that_tinybird_does_not_import(self, format):
+        with pytest.raises(InvalidInputError, match="csv, ndjson, parquet"):
+            file_format(format)
+
+
+class TestFileToWrite:
+    def test_it_is_there_when_it_is_whole(self, tmp_path):
+        place = tmp_path / "new" / "folder" / "a.csv"
+        with file_to_write(place) as file:
+            file.write(b"123")
+            assert not place.exists()
+        assert place.read_bytes() == b"123"
+        assert os.listdir(place.parent) == ["a.csv"]
+
+    def test_a_failure_leaves_what_was_there(self, tmp_path):
+        place = _written(tmp_path / "a.csv", b"old")
+        with pytest.raises(KeyError):
+            _write_and_break(place)
+        assert place.read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["a.csv"]
+
+    def test_it_replaces_what_was_there(self, tmp_path):
+        place = _written(tmp_path / "a.csv", b"older and longer")
+        with file_to_write(place) as file:
+            file.write(b"new")
+        assert place.read_bytes() == b"new"
+
+    def test_a_url(self, tmp_path):
+        place = tmp_path / "a.csv"
+        with file_to_write(f"file://{place}") as file:
+            file.write(b"123")
+        assert place.read_bytes() == b"123"
+
+    def test_a_url_that_could_not_be_finished_is_removed(self, tmp_path):
+        with pytest.raises(KeyError):
+            _write_and_break(f"file://{tmp_path}/a.csv")
+        assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda p: p,
+            lambda p: _written(p / "file", b"x") / "below.csv",
+            lambda p: Path("/proc/nothing/a.csv"),
+        ],
+    )
+    def test_a_place_that_cannot_be_written(self, tmp_path, make):
+        path = make(tmp_path)
+        with pytest.raises(InvalidInputError, match=r"output_path .* cannot be written") as caught, file_to_write(path):
+            pass
+        assert str(path) in str(caught.value)
+
+    def test_trouble_while_writing_is_not_blamed_on_the_path(self, tmp_path):
+        with pytest.raises(OSError, match="disk full"), file_to_write(tmp_path / "a.csv"):
+            raise OSError(28, "disk full")
+        assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize("path", ["", "  "])
+    def test_a_blank_path(self, path):
+        with pytest.raises(InvalidInputError, match="output_path is"), file_to_write(path):
+            pass
+
+
+def _written(place: Path, content: bytes) -> Path:
+    place.write_bytes(content)
+    return place
+
+
+def _write_and_break(path: Path | str) -> None:
+    with file_to_write(path) as file:
+        file.write(b"new")
+        raise KeyError

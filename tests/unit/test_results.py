@@ -1,0 +1,129 @@
+"""Results on their way to XCom, to a DataFrame and to a file."""
+
+from __future__ import annotations
+
+import io
+import json
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_tinybird import results
+from airflow_provider_tinybird.api import query
+from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import BadRequestError, InvalidInputError, TinybirdError
+from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
+from airflow_provider_tinybird.api.settings import Settings, Token
+
+
+@pytest.fixture
+def client(tinybird):
+    with Client(Settings(base_url=tinybird.url, token=Token(tinybird.token), max_retries=0)) as client:
+        yield client
+
+
+def parquet(**columns: object) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
+
+
+def result(rows: int, text: str = "x") -> QueryResult:
+    return QueryResult(
+        data=tuple({"a": text} for _ in range(rows)),
+        meta=(ColumnMeta("a", "String"),),
+        rows=rows,
+        rows_before_limit_at_least=None,
+        statistics={"elapsed": 0.1, "rows_read": 1, "bytes_read": 1},
+    )
+
+
+class TestXcom:
+    def test_tinybirds_own_keys(self):
+        value = results.query_xcom(result(2), "It")
+        assert json.loads(json.dumps(value)) == {
+            "data": [{"a": "x"}, {"a": "x"}],
+            "meta": [{"name": "a", "type": "String"}],
+            "rows": 2,
+            "rows_before_limit_at_least": None,
+            "statistics": {"elapsed": 0.1, "rows_read": 1, "bytes_read": 1},
+        }
+
+    def test_too_large(self):
+        with pytest.raises(InvalidInputError, match=r"The query is 1,.* bytes.*output_path"):
+            results.query_xcom(result(1, "x" * 1_000_000), "The query")
+
+    def test_text(self):
+        value = results.raw_xcom(RawResult("a,b\n1,ä\n".encode(), "CSV"), "It")
+        assert value["data"] == "a,b\n1,ä\n"
+        assert set(value) == {"data", "meta", "rows", "rows_before_limit_at_least", "statistics"}
+
+    @pytest.mark.parametrize("format", ["Parquet", "parquet", "Arrow", "Native", "RowBinary"])
+    def test_binary_by_its_name(self, format):
+        with pytest.raises(InvalidInputError, match="no text: give output_path"):
+            results.raw_xcom(RawResult(b"PAR1", format), "It")
+
+    def test_binary_by_its_bytes(self):
+        with pytest.raises(InvalidInputError, match="no text: give output_path"):
+            results.raw_xcom(RawResult(b"\x93\xff\x00", "MsgPack"), "It")
+
+
+class TestDataFrame:
+    def test_types(self):
+        frame = results.data_frame(
+            parquet(
+                n=pa.array([1, 2], pa.int32()),
+                big=pa.array([9007199254740993, None], pa.int64()),
+                small=pa.array([255, None], pa.uint8()),
+                flag=pa.array([True, None]),
+                text=pa.array(["ä", None]),
+                money=pa.array([Decimal("1.10"), None], pa.decimal128(10, 2)),
+                day=pa.array([0, None], pa.date32()),
+            )
+        )
+        assert str(frame.dtypes["n"]) == "int32"
+        assert str(frame.dtypes["big"]) == "Int64"
+        assert frame["big"][0] == 9007199254740993
+        assert str(frame.dtypes["small"]) == "UInt8"
+        assert str(frame.dtypes["flag"]) == "boolean"
+        assert frame["text"][0] == "ä"
+        assert frame["money"][0] == Decimal("1.10")
+        assert frame["day"][0].isoformat()[:10] == "1970-01-01"
+
+    def test_no_rows_keep_their_columns(self):
+        frame = results.data_frame(parquet(a=pa.array([], pa.int64()), b=pa.array([], pa.string())))
+        assert list(frame.columns) == ["a", "b"]
+        assert len(frame) == 0
+
+
+class TestToFile:
+    def test_it_streams_the_bytes(self, client, tinybird, tmp_path):
+        tinybird.on("POST /v0/sql", (200, b"a,b\n1,2\n", {"Content-Type": "text/csv"}))
+        place = tmp_path / "out.csv"
+        value = results.write_result(client, query.sql_as("SELECT 1", "CSV"), str(place))
+        assert value == {"output_path": str(place), "size": 8}
+        assert place.read_bytes() == b"a,b\n1,2\n"
+
+    def test_a_path_object(self, client, tinybird, tmp_path):
+        tinybird.on("POST /v0/sql", (200, b"1"))
+        value = results.write_result(client, query.sql_as("SELECT 1", "CSV"), tmp_path / "out.csv")
+        assert json.loads(json.dumps(value))["output_path"] == str(tmp_path / "out.csv")
+
+    def test_an_error_leaves_no_file(self, client, tinybird, tmp_path):
+        tinybird.on("POST /v0/sql", (400, {"error": "Syntax error"}))
+        with pytest.raises(BadRequestError, match="Syntax error"):
+            results.write_result(client, query.sql_as("SELEC", "CSV"), str(tmp_path / "new" / "out.csv"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_answer_that_breaks_off_leaves_no_file(self, client, tinybird, tmp_path):
+        tinybird.on("POST /v0/sql", (200, b"1,2", {"Content-Encoding": "gzip"}))  # which it is not
+        with pytest.raises(TinybirdError):
+            results.write_result(client, query.sql_as("SELECT 1", "CSV"), str(tmp_path / "out.csv"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_place_that_cannot_be_written(self, client, tinybird, tmp_path):
+        tinybird.on("POST /v0/sql", (200, b"1"))
+        with pytest.raises(InvalidInputError, match=r"output_path .* cannot be written"):
+            results.write_result(client, query.sql_as("SELECT 1", "CSV"), str(tmp_path))
