@@ -236,7 +236,7 @@ class TestWatchJob:
     def test_a_short_job_is_over_within_the_patience(self, clock, client, tinybird):
         tinybird.job("j1", "waiting", "done")
         assert jobs.watch_job(client, Watch("j1", rules()), patience=3.0).ending is Ending.DONE
-        assert clock.naps == [1.0]
+        assert clock.naps == [0.25]
 
     def test_a_token_shows_nowhere(self, clock, client, tinybird, caplog):
         caplog.set_level(logging.DEBUG)
