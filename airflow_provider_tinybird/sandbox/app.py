@@ -75,6 +75,8 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v0/sql", sql.run_sql),
     ("POST", "/sandbox/faults", control.add_faults),
     ("DELETE", "/sandbox/faults", control.clear_faults),
+    ("POST", "/sandbox/jobs", control.plan_jobs),
+    ("DELETE", "/sandbox/jobs", control.release_jobs),
     ("GET", "/sandbox/requests", control.list_requests),
     ("POST", "/sandbox/reset", control.reset),
 )

@@ -21,6 +21,7 @@ class Options:
     :param data: directory of the engine, the uploads on their way and the sinks.
     :param files: directory that is served at ``/files``; None for none.
     :param job_delay: seconds that a job waits, and again works, beyond what it needs.
+    :param max_copies: copies that may wait or work at the same time; None for any number.
     :param forward: behave like a Forward workspace: nothing is created over HTTP.
     :param max_events_bytes: largest body of the Events API, unpacked.
     :param query_timeout: seconds that a query may take.
@@ -29,6 +30,7 @@ class Options:
     data: Path
     files: Path | None = None
     job_delay: float = 0.0
+    max_copies: int | None = None
     forward: bool = False
     max_events_bytes: int = 10 * 1000 * 1000
     query_timeout: float = 10.0
@@ -50,7 +52,7 @@ class Sandbox:
         self.spool.mkdir()
         self.sinks = options.data / "sinks"
         self.workspace = Workspace(self.engine, options.data / "workspace.json")
-        self.jobs = JobQueue(self.engine, options.job_delay)
+        self.jobs = JobQueue(self.engine, options.job_delay, options.max_copies)
         self.monitor = Monitor()
         self.paused: set[str] = set()
 

@@ -84,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         "--job-delay", type=float, default=0.0, metavar="SECONDS", help="let each job wait, and work, that much longer"
     )
     parser.add_argument(
+        "--max-copies",
+        type=int,
+        metavar="N",
+        help="copies that may run at once, as a plan allows (default: any number)",
+    )
+    parser.add_argument(
         "--forward", action="store_true", help="behave like a Forward workspace: create nothing over HTTP"
     )
     parser.add_argument(
@@ -144,6 +150,7 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
         data=data.resolve(),
         files=options.files.resolve() if options.files else None,
         job_delay=options.job_delay,
+        max_copies=options.max_copies,
         forward=options.forward,
         max_events_bytes=options.max_events_bytes,
         query_timeout=options.query_timeout,

@@ -22,6 +22,17 @@ def clear_faults(box: Sandbox, _call: Call) -> Answer:
     return json_answer({"faults": 0})
 
 
+def plan_jobs(box: Sandbox, call: Call) -> Answer:
+    """``POST /sandbox/jobs``: the course of the next jobs of a pipe or a data source."""
+    return json_answer({"courses": box.jobs.courses.add(call.body.content())})
+
+
+def release_jobs(box: Sandbox, call: Call) -> Answer:
+    """``DELETE /sandbox/jobs``: held jobs go on; with ``name=``, those of a pipe or a data source."""
+    box.jobs.courses.release(call.params().get("name"))
+    return json_answer({"ok": True})
+
+
 def list_requests(box: Sandbox, _call: Call) -> Answer:
     """``GET /sandbox/requests``: requests since the start or the last reset, oldest first."""
     return json_answer({"requests": box.monitor.seen()})

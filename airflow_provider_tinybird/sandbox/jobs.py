@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from airflow_provider_tinybird.sandbox.courses import Course, Courses
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
 from airflow_provider_tinybird.sandbox.resources import now, stamp
@@ -63,6 +64,7 @@ class Job:
     errors: list[str] = field(default_factory=list)
     blocks: list[dict[str, Any]] = field(default_factory=list)
     committing: bool = False
+    course: Course = field(default_factory=Course)
     stop: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -122,11 +124,13 @@ class JobQueue:
     """Runs jobs on its own threads, oldest first.
 
     :param delay: seconds that each job spends waiting, and again working, beyond what it needs.
+    :param max_copies: copies that may wait or work at the same time; None for any number.
     """
 
-    def __init__(self, engine: Engine, delay: float = 0.0) -> None:
+    def __init__(self, engine: Engine, delay: float = 0.0, max_copies: int | None = None) -> None:
         self._engine = engine
-        self._delay = delay
+        self._max_copies = max_copies
+        self.courses = Courses(delay)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
@@ -135,12 +139,24 @@ class JobQueue:
         """Put a job in the queue.
 
         :param work: what to do; it raises to fail.
+        :raises ApiError: 403, when as many copies run as may.
         """
         with self._lock:
             self._drop_old()
+            self._check_quota(job)
+            job.course = self.courses.take(_names(job))
             self._jobs[job.id] = job
-        self._pool.submit(self._run, job, work)
+        if job.course.takes_time:
+            # Whoever only waits must not keep a worker from the others.
+            threading.Thread(target=self._run, args=(job, work), daemon=True).start()
+        else:
+            self._pool.submit(self._run, job, work)
         return job
+
+    def _check_quota(self, job: Job) -> None:
+        active = [one for one in self._jobs.values() if one.kind == job.kind == "copy" and not one.status.is_final]
+        if self._max_copies is not None and len(active) >= self._max_copies:
+            raise ApiError(403, f"You have reached the maximum number of copy jobs ({self._max_copies}).")
 
     def get(self, job_id: str) -> Job:
         """A job of the last 48 hours.
@@ -181,6 +197,8 @@ class JobQueue:
                 raise bad_request(f"Job {job.id} cannot be cancelled: its status is {job.status.value}")
             working = job.status is JobStatus.WORKING
             self._set(job, JobStatus.CANCELLING if working else JobStatus.CANCELLED)
+            if working and job.course.stubborn:
+                return job
             job.stop.set()
         if working:
             threading.Thread(target=self._kill_until_ended, args=(job,), daemon=True).start()
@@ -194,6 +212,7 @@ class JobQueue:
 
     def clear(self) -> None:
         """Cancel what runs, wait for it, and forget all jobs."""
+        self.courses.release()
         for job in list(self._jobs.values()):
             if job.is_cancellable:
                 try:
@@ -212,15 +231,14 @@ class JobQueue:
 
     def _run(self, job: Job, work: Work) -> None:
         try:
-            job.stop.wait(self._delay)
+            job.course.wait("waiting", job.stop)
             with job.lock:
                 if job.stop.is_set():
                     return
                 job.started_at = now()
                 self._set(job, JobStatus.WORKING)
-            job.stop.wait(self._delay)
-            job.check()
-            work(job)
+            job.course.wait("working", job.stop)
+            self._work(job, work)
             self._end(job, JobStatus.DONE)
         except Cancelled:
             self._end(job, JobStatus.CANCELLED)
@@ -234,6 +252,17 @@ class JobQueue:
             self._end(job, JobStatus.ERROR, f"Internal error: {type(error).__name__}: {error}")
         finally:
             job.ended.set()
+
+    def _work(self, job: Job, work: Work) -> None:
+        job.check()
+        if job.status is JobStatus.CANCELLING:  # it was deaf to the cancel, until it was released
+            raise Cancelled
+        if job.course.error is not None:
+            raise ApiError(400, job.course.error)
+        if job.course.takes_time:
+            self._pool.submit(work, job).result()
+        else:
+            work(job)
 
     def _end(self, job: Job, status: JobStatus, error: str | None = None) -> None:
         with job.lock:
@@ -249,6 +278,12 @@ class JobQueue:
         oldest = now() - KEPT_FOR
         for job_id in [job.id for job in self._jobs.values() if job.created_at < oldest]:
             del self._jobs[job_id]
+
+
+def _names(job: Job) -> tuple[str, ...]:
+    datasource = job.facts.get("datasource")
+    target = datasource.get("name") if isinstance(datasource, Mapping) else datasource
+    return tuple(str(name) for name in (job.facts.get("pipe_name"), target) if name)
 
 
 def _value(job: Job, key: str) -> str | None:
