@@ -12,7 +12,7 @@ _URL_QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?\"'<>]+)\?[^\s\"'<>]*", re
 _SIGNATURE = re.compile(
     r"\b(X-(?:Amz|Goog)-[\w-]+|AWSAccessKeyId|Signature|sig|token)(=|%3D)[^\s&\"'<>]+", re.IGNORECASE
 )
-_TOKEN = re.compile(r"\b(?:p\.eyJ[\w\-+/=]*(?:\.[\w\-+/=]*)?|eyJ[\w\-]+\.[\w\-]+\.[\w\-]*)")
+_TOKEN = re.compile(r"(?:p\.eyJ[\w\-+/=]*(?:\.[\w\-+/=]*)?|\beyJ[\w\-]+\.[\w\-]+\.[\w\-]*)")
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+@", re.IGNORECASE)
 
 
