@@ -63,6 +63,14 @@ def echo(settings) -> dict:
     }
 
 
+def error_of(wire, call) -> TinybirdError | None:
+    try:
+        wire.send(call)
+    except TinybirdError as e:
+        return e
+    return None
+
+
 def assert_no_secret(text: str, settings) -> None:
     for secret in (settings.token.value, "c2lnbmF0dXJl", "5ec3e7", "AKIA5EC3E7"):
         assert secret not in text
@@ -225,10 +233,8 @@ def test_a_gzipped_answer_is_read(wire):
 def test_a_strange_success_is_never_a_stray_exception(wire, call, body):
     """Whatever a success carries, it becomes a result or an error of this package, and it is not sent again."""
     wire.answers((200, body))
-    try:
-        wire.send(call)
-    except TinybirdError as e:
-        assert e.retry_can_help is False
+    error = error_of(wire, call)
+    assert error is None or error.retry_can_help is False
     assert len(wire.sent) == 1
 
 
@@ -240,7 +246,5 @@ def test_a_strange_success_is_never_a_stray_exception(wire, call, body):
 )
 def test_lists_with_strange_items(wire, call, key, item):
     wire.answers({key: [item]})
-    try:
-        assert len(wire.send(call)) == 1
-    except TinybirdError as e:
-        assert e.retry_can_help is False
+    error = error_of(wire, call)
+    assert error is None or error.retry_can_help is False

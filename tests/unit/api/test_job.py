@@ -159,7 +159,7 @@ def test_cancel_and_retry_have_no_body(wire, make, verb):
 
 def test_a_job_that_cannot_be_cancelled(wire):
     wire.answers((400, {"error": "Job is in status done"}))
-    with pytest.raises(BadRequestError, match="Could not cancel job J: .*Job is in status done"):
+    with pytest.raises(BadRequestError, match=r"Could not cancel job J: .*Job is in status done"):
         wire.send(jobs.cancel_job("J"))
 
 
