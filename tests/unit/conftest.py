@@ -19,8 +19,7 @@ import pytest
 
 TOKEN = "p.eyJ1IjoidSIsImlkIjoiaSIsImhvc3QiOiJnY3AtZXVyb3BlLXdlc3QzIn0.bm90LWEtcmVhbC1zaWduYXR1cmU"
 
-CUT = object()
-"""An answer that is none: the connection is closed instead."""
+_CUT = object()
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Request:
 
 
 Answer = Any
-"""JSON, ``(status, JSON, text or bytes[, headers])``, ``CUT``, or a function from a request to one of these."""
+"""JSON, ``(status, JSON, text or bytes[, headers])``, ``cut``, or a function from a request to one of these."""
 
 
 @dataclass
@@ -60,6 +59,8 @@ class FakeTinybird:
 
     url: str = ""
     token: str = TOKEN
+    cut: object = _CUT
+    """An answer that is none: the connection is closed instead."""
     requests: list[Request] = field(default_factory=list)
     _routes: list[tuple[str, re.Pattern[str], list[Answer]]] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.Lock)
@@ -120,13 +121,14 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # head and body in one packet: in two, the second waits for an acknowledgement of the first
     server: _Server
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.fake.answer(Request(self.command, self.path, headers, body))
-        if answer is CUT:
+        if answer is _CUT:
             self.close_connection = True
             return
         status, content, *more = answer if isinstance(answer, tuple) else (200, answer)
