@@ -38,7 +38,7 @@ def test_redact(text, shown):
 
 
 def test_long_texts_are_cut_after_secrets_are():
-    text = "x" * (LONGEST - 5) + TOKEN + "y" * 1000
+    text = "x" * (LONGEST - 5) + TOKEN + " " + "y" * 1000
     shown = redact(text)
     assert "p.ey" not in shown
     assert len(shown) < LONGEST + 50
