@@ -1,0 +1,95 @@
+"""The sandbox over HTTP, with nothing of the provider in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sandbox_process import SandboxProcess
+
+PROJECT = Path(__file__).parent / "project"
+FINAL = ("done", "error", "cancelled")
+
+WaitForJob = Callable[[str], dict[str, Any]]
+Query = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the sandbox serves at /files."""
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of the sandbox."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def contract_server(files: Path, data: Path) -> Iterator[SandboxProcess]:
+    with SandboxProcess("--project", PROJECT, "--files", files, "--data", data, "--query-timeout", "1") as server:
+        yield server
+
+
+@pytest.fixture
+def server(contract_server: SandboxProcess) -> SandboxProcess:
+    """The sandbox as after its start."""
+    contract_server.reset()
+    return contract_server
+
+
+@pytest.fixture
+def client(server: SandboxProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.base_url, headers=server.headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def narrow(client: httpx.Client) -> Callable[..., httpx.Client]:
+    """``narrow("DATASOURCES:APPEND:events")``: a client whose token has these scopes only."""
+
+    def make(*scopes: str) -> httpx.Client:
+        answer = client.post("/v0/tokens", params=[("name", " ".join(scopes)), *(("scope", scope) for scope in scopes)])
+        token = answer.json()["token"]
+        return httpx.Client(base_url=client.base_url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    return make
+
+
+@pytest.fixture
+def query(client: httpx.Client) -> Query:
+    """Run SQL and return its rows."""
+
+    def run(sql: str) -> list[dict[str, Any]]:
+        answer = client.post("/v0/sql", content=f"{sql} FORMAT JSON")
+        assert answer.status_code == 200, answer.text
+        rows: list[dict[str, Any]] = answer.json()["data"]
+        return rows
+
+    return run
+
+
+@pytest.fixture
+def wait_for_job(client: httpx.Client) -> WaitForJob:
+    """Poll a job until it is over."""
+
+    def wait(job_id: str) -> dict[str, Any]:
+        return poll(client, job_id, FINAL)
+
+    return wait
+
+
+def poll(client: httpx.Client, job_id: str, statuses: tuple[str, ...]) -> dict[str, Any]:
+    """Poll a job until it has one of some statuses."""
+    deadline = time.monotonic() + 20
+    while True:
+        job: dict[str, Any] = client.get(f"/v0/jobs/{job_id}", params={"debug": "blocks,block_log"}).json()
+        if job["status"] in statuses:
+            return job
+        assert time.monotonic() < deadline, job
+        time.sleep(0.01)
