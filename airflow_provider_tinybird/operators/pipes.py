@@ -135,7 +135,7 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
             self.pipe,
             self.node,
             truncate=self.truncate,
-            populate_subset=float(self.populate_subset) if self.populate_subset is not None else None,
+            populate_subset=_share(self.populate_subset),
             populate_condition=self.populate_condition,
             unlink_on_populate_error=self.unlink_on_populate_error,
             on_demand_compute=self.on_demand_compute,
@@ -191,6 +191,16 @@ class TinybirdEndpointOperator(TinybirdOperator):
             if kind is EndpointFormat.JSON:
                 return query_xcom(self.hook.call_endpoint(self.pipe, self.parameters, q=self.q), what)
             return raw_xcom(self.hook.send(pipes.endpoint_as(self.pipe, kind, self.parameters, q=self.q)), what)
+
+
+def _share(value: float | str | None) -> float | None:
+    """Read a share that may have been a template."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise InvalidInputError(
+            f"populate_subset is {value!r}: give a number above 0 and at most 1, such as 0.1."
+        ) from None
 
 
 def _endpoint_format(value: str) -> EndpointFormat:
