@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +25,7 @@ WITHOUT = {
     "in the name of a table": "SELECT * FROM format",
     "table with an alias": "SELECT * FROM format f",
     "table with an alias and settings": "SELECT * FROM format f SETTINGS max_threads = 1",
-    "joined table with an alias": "SELECT * FROM a JOIN format f",
+    "joined table with an alias": "SELECT * FROM a CROSS JOIN format f",
     "second table with an alias": "SELECT * FROM a, format f",
     "table of a database with an alias": "SELECT * FROM db.format f",
     "CTE": "WITH format AS (SELECT 1) SELECT * FROM format",
@@ -38,8 +43,7 @@ WITHOUT = {
     "compared with a text": "SELECT 1 WHERE 'JSON' = format",
     "function": "SELECT format('{}', 'x')",
     "settings": "SELECT 1 SETTINGS max_threads = 1",
-    "subquery with a format of its own": "SELECT * FROM (SELECT 1 FORMAT JSON)",
-    "word that ends alike": "SELECT 1 AS reformat\nJSON",
+    "word that ends alike": "SELECT * FROM reformat JSON",
     "unclosed string": "SELECT 'x FORMAT",
     "template": "% SELECT {{String(format, 'FORMAT JSON')}}",
     "template comment at the end": "% SELECT 1 {# it's FORMAT CSV #}",
@@ -87,6 +91,26 @@ WITH = {
 def test_a_clause_that_is_there_stays(sql, format, end):
     result = with_format(sql + end, "JSON")
     assert (result.text, result.format) == (sql, format)
+
+
+PARSE = """
+import json, sys, chdb
+for sql in json.load(sys.stdin):
+    quoted = sql.replace("\\\\", "\\\\\\\\").replace("'", "\\\\'")
+    print(str(chdb.query(f"SELECT formatQuerySingleLine('{quoted}')", "TSVRaw")).strip())
+"""
+
+
+def test_the_engine_sees_the_clause_where_it_was_seen_here():
+    """Parsed by ClickHouse itself, each statement ends in the clause (and settings): it was neither doubled nor misread."""
+    cases = [(sql, "JSON") for name, sql in WITHOUT.items() if not name.startswith(("template", "unclosed"))]
+    cases += [case for name, case in WITH.items() if "template" not in name]
+    statements = json.dumps([with_format(sql, "JSON").text for sql, _ in cases])
+    parsed = subprocess.run([sys.executable, "-c", PARSE], input=statements, capture_output=True, text=True, check=True)
+    lines = parsed.stdout.splitlines()
+    assert len(lines) == len(cases)
+    for line, (_, wanted) in zip(lines, cases, strict=True):
+        assert re.search(rf" FORMAT {wanted}( SETTINGS [^()]*)?$", line), line
 
 
 TEXT = (
