@@ -1,0 +1,203 @@
+"""The sensor: poke, reschedule and deferrable mean the same."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_tinybird._compat import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    TaskDeferred,
+)
+from airflow_provider_tinybird.api.errors import JobCancelledError, JobFailedError, JobLostError, TinybirdError
+from airflow_provider_tinybird.sensors.jobs import TinybirdJobSensor
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException
+
+MODES = ("poke", "reschedule", "deferrable")
+each_mode = pytest.mark.parametrize("mode", MODES)
+
+
+class Runner:
+    """Runs a sensor to its end in one of the modes, as Airflow does: an operator made anew for each start of the task."""
+
+    def __init__(self, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = clock
+        base = sys.modules[BaseSensorOperator.__module__]
+        monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=clock.time, sleep=clock.sleep))
+        monkeypatch.setattr(base, "timezone", SimpleNamespace(utcnow=self._now))
+        start = self._now()
+        if hasattr(base, "_orig_start_date"):  # 2.11 asks the database
+            monkeypatch.setattr(base, "_orig_start_date", lambda **_: start)
+        ti = SimpleNamespace(get_first_reschedule_date=lambda _: start, max_tries=0, dag_id="d", task_id="t")
+        ti.run_id, ti.map_index = "r", -1
+        self.context: Any = {"ti": ti}
+        self.deferrals = 0
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.now, tz=timezone.utc)  # noqa: UP017 - the SDK's own classes on 3.11
+
+    def run(self, mode: str, **arguments: Any) -> Any:
+        def sensor() -> TinybirdJobSensor:
+            how = {"deferrable": True} if mode == "deferrable" else {"mode": mode, "deferrable": False}
+            fixed = {"task_id": "t", "job_id": "j1", "poke_interval": 10, "timeout": 60}
+            return TinybirdJobSensor(**{**fixed, **how, **arguments})
+
+        while True:
+            try:
+                return sensor().execute(self.context)
+            except AirflowRescheduleException as e:
+                self.clock.now = e.reschedule_date.timestamp()
+            except TaskDeferred as e:
+                self.deferrals += 1
+                return sensor().resume_execution(
+                    e.method_name, {"event": self._event(e), **(e.kwargs or {})}, self.context
+                )
+
+    def _event(self, wait: TaskDeferred) -> Any:
+        path, arguments = json.loads(json.dumps(wait.trigger.serialize()))
+        module, _, name = path.rpartition(".")
+
+        async def events() -> list[Any]:
+            return [event.payload async for event in getattr(importlib.import_module(module), name)(**arguments).run()]
+
+        (payload,) = asyncio.run(events())
+        return json.loads(json.dumps(payload))
+
+
+@pytest.fixture
+def runner(clock, monkeypatch):
+    return Runner(clock, monkeypatch)
+
+
+@each_mode
+def test_done(runner, tinybird, mode):
+    tinybird.job("j1", "waiting", "working", "done")
+    assert runner.run(mode) == {
+        "job_id": "j1",
+        "status": "done",
+        "job": {"id": "j1", "job_id": "j1", "kind": "copy", "status": "done"},
+    }
+    assert tinybird.lines() == ["GET /v0/jobs/j1"] * 3
+    assert runner.deferrals == (1 if mode == "deferrable" else 0)
+
+
+@each_mode
+def test_done_already(runner, tinybird, mode):
+    tinybird.job("j1", "done")
+    assert runner.run(mode)["status"] == "done"
+    assert (len(tinybird.requests), runner.deferrals) == (1, 0)
+
+
+@each_mode
+@pytest.mark.parametrize("more", [{}, {"soft_fail": True}])
+@pytest.mark.parametrize("statuses", [["error"], ["working", "working", "error"]])
+def test_a_failed_job_fails(runner, tinybird, mode, more, statuses):
+    """Also with soft_fail: that is for time running out."""
+    tinybird.job("j1", *statuses, error="no memory")
+    with pytest.raises(JobFailedError, match="no memory"):
+        runner.run(mode, **more)
+
+
+@each_mode
+@pytest.mark.parametrize("statuses", [["cancelled"], ["working", "cancelling", "cancelled"]])
+def test_a_cancelled_job_fails(runner, tinybird, mode, statuses):
+    tinybird.job("j1", *statuses)
+    with pytest.raises(JobCancelledError):
+        runner.run(mode)
+
+
+@each_mode
+def test_time_runs_out(runner, tinybird, clock, mode):
+    start = clock.now
+    tinybird.job("j1", "working")
+    with pytest.raises(AirflowSensorTimeout):
+        runner.run(mode)
+    assert 60 <= clock.now - start <= 70
+    assert {request.method for request in tinybird.requests} == {"GET"}  # not its job: it cancels nothing
+
+
+@each_mode
+def test_time_runs_out_softly(runner, tinybird, mode):
+    tinybird.job("j1", "working")
+    with pytest.raises(AirflowSkipException):
+        runner.run(mode, soft_fail=True)
+
+
+@each_mode
+@pytest.mark.parametrize("statuses", [["error"], ["working", "working", "cancelled"]])
+def test_never_fail_skips(runner, tinybird, mode, statuses):
+    tinybird.job("j1", *statuses)
+    with pytest.raises(AirflowSkipException):
+        runner.run(mode, never_fail=True)
+
+
+@each_mode
+def test_trouble_is_outlasted(runner, tinybird, mode):
+    trouble = [(502, "<html>"), (503, {"error": "busy"}), (429, {"error": "slow"}), tinybird.cut, (500, "boom")]
+    tinybird.job("j1", *trouble, "done")
+    assert runner.run(mode)["status"] == "done"
+
+
+@each_mode
+def test_trouble_until_time_runs_out(runner, tinybird, mode):
+    tinybird.job("j1", (502, "<html>"))
+    with pytest.raises(AirflowSensorTimeout):
+        runner.run(mode)
+
+
+@each_mode
+def test_a_job_that_does_not_exist(runner, tinybird, mode):
+    tinybird.job("j1", (404, {"error": "Job j1 not found"}))
+    tinybird.on("POST /v0/sql", (403, {"error": "no"}))
+    with pytest.raises(JobLostError, match="48 hours"):
+        runner.run(mode, soft_fail=True)
+
+
+@each_mode
+def test_a_token_that_may_not_look(runner, tinybird, mode):
+    tinybird.job("j1", "working", (403, {"error": "no scope"}))
+    with pytest.raises(JobLostError, match=r"no scope.*DATASOURCES:CREATE"):
+        runner.run(mode)
+    assert len(tinybird.requests) == 2
+
+
+@each_mode
+@pytest.mark.parametrize("job_id", ["", None])
+def test_no_job(runner, tinybird, mode, job_id):
+    with pytest.raises(TinybirdError, match="job_id"):
+        runner.run(mode, job_id=job_id)
+    assert tinybird.requests == []
+
+
+def test_airflows_own_timeout_comes_later(clock, tinybird):
+    tinybird.job("j1", "working")
+    sensor = TinybirdJobSensor(
+        task_id="t", job_id="j1", deferrable=True, timeout=600, poke_interval=timedelta(seconds=7)
+    )
+    with pytest.raises(TaskDeferred) as caught:
+        sensor.execute({})
+    arguments = json.loads(json.dumps(caught.value.trigger.serialize()[1]))
+    assert arguments["deadline"] == clock.now + 600
+    assert arguments["poll_interval"] == 7.0
+    assert arguments["cancel_on_kill"] is False
+    assert caught.value.timeout.total_seconds() > 600
+
+
+def test_poke_agrees_with_airflow(clock, tinybird):
+    tinybird.job("j1", "working", "done")
+    sensor = TinybirdJobSensor(task_id="t", job_id="j1")
+    assert not sensor.poke({})
+    assert sensor.poke({})
