@@ -1,0 +1,310 @@
+"""A whole Airflow for tests: API server, scheduler with its workers, triggerer and DAG processor, each a process of its
+own, so that one of them can be killed and started again.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
+START_TIMEOUT = 180.0
+PATIENCE = 240.0
+"""Seconds that anything may take before it counts as never: generous, for slow machines."""
+
+
+def wait_until(what: str, look: Callable[[], T | None], *, patience: float = PATIENCE, pause: float = 0.25) -> T:
+    """Look until there is something to see.
+
+    :raises TimeoutError: there was nothing for so long.
+    """
+    end = time.monotonic() + patience
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > end:
+            raise TimeoutError(f"after {patience:.0f} s still no {what}")
+        time.sleep(pause)
+
+
+class Component:
+    """One process of Airflow, in a process group of its own.
+
+    :param command: the command line.
+    :param log: file that takes what it prints, over all its starts.
+    """
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self._command = command
+        self._environment = environment
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self._groups: list[int] = []
+
+    def start(self) -> None:
+        """Start it."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=dict(self._environment),
+                cwd=self.log.parent,
+                start_new_session=True,
+            )
+        self._groups.append(self.process.pid)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL, *, with_children: bool = True) -> None:
+        """Send it a signal and wait for its end.
+
+        :param with_children: its children get the signal, too.
+        """
+        assert self.process is not None
+        (os.killpg if with_children else os.kill)(self.process.pid, number)
+        self.process.wait(60)
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM to it and to all that its starts have left."""
+        self._signal_groups(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Make sure that nothing of it is left."""
+        if self.process is not None:
+            try:
+                self.process.wait(3)
+            except subprocess.TimeoutExpired:
+                pass
+        self._signal_groups(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(30)
+
+    def _signal_groups(self, number: signal.Signals) -> None:
+        for group in self._groups:
+            try:
+                os.killpg(group, number)
+            except ProcessLookupError:
+                continue
+
+
+class Airflow:
+    """A running Airflow; a context manager.
+
+    :param home: its AIRFLOW_HOME, an empty directory.
+    :param dags: the DAGs folder.
+    :param ports: three free ports: for the API, and for the log servers of workers and triggerer.
+    :param environment: further variables, such as connections.
+    """
+
+    def __init__(self, home: Path, dags: Path, ports: tuple[int, int, int], environment: Mapping[str, str]) -> None:
+        self.home = home
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self._environment = {**os.environ, **_settings(home, dags, ports), **environment}
+        self._airflow = [sys.executable, "-m", "airflow"]
+        self._components = {
+            name: Component([*self._airflow, *_command(name, ports[0])], self._environment, home / f"{name}.log")
+            for name in COMPONENTS
+        }
+        self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    def __getitem__(self, name: str) -> Component:
+        """One of its processes."""
+        return self._components[name]
+
+    def __enter__(self) -> Airflow:
+        migration = subprocess.run(
+            [*self._airflow, "db", "migrate"], env=self._environment, capture_output=True, text=True, timeout=START_TIMEOUT
+        )
+        if migration.returncode:
+            raise RuntimeError(f"airflow db migrate failed:\n{migration.stdout[-2000:]}\n{migration.stderr[-4000:]}")
+        try:
+            for component in self._components.values():
+                component.start()
+            self.wait_until_healthy()
+            token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
+            self._client.headers["Authorization"] = f"Bearer {token}"
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop every process."""
+        for component in self._components.values():
+            component.ask_to_stop()
+        for component in self._components.values():
+            component.stop()
+        self._client.close()
+
+    def wait_until_healthy(self) -> None:
+        """Wait until all of it runs."""
+        try:
+            wait_until("healthy Airflow", self._is_healthy, patience=START_TIMEOUT)
+        except TimeoutError as e:
+            tails = (f"--- {one.log.name}\n{one.log.read_text()[-3000:]}" for one in self._components.values())
+            raise RuntimeError(f"{e}\n" + "\n".join(tails)) from None
+
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until a DAG is parsed, and switch it on."""
+
+        def switch_on() -> bool:
+            return self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False}).status_code == 200
+
+        wait_until(f"DAG {dag_id}", switch_on, pause=1.0)
+
+    def trigger(self, dag_id: str) -> Run:
+        """Start a run of a DAG."""
+        answer = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None}).raise_for_status()
+        return Run(self, dag_id, answer.json()["dag_run_id"])
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Read from the REST API. SQLite lets only one write at a time, so an answer may be an error now and then."""
+
+        def look() -> dict[str, Any] | None:
+            try:
+                answer = self._client.get(path, params=params)
+            except httpx.TransportError:
+                return None
+            return answer.json() if answer.status_code == 200 else None
+
+        return wait_until(f"answer from {path}", look, patience=60)
+
+    def send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """Change something by the REST API."""
+        answer = self._client.request(method, path, json=body)
+        if answer.is_error:
+            raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text[:500]}")
+        return answer.json()
+
+    def _is_healthy(self) -> bool:
+        for name, component in self._components.items():
+            if component.process is None or component.process.poll() is not None:
+                raise RuntimeError(f"the {name} ended by itself:\n{component.log.read_text()[-4000:]}")
+        try:
+            health = self._client.get("/api/v2/monitor/health").raise_for_status().json()
+        except httpx.HTTPError:
+            return False
+        return all((health.get(part) or {}).get("status") == "healthy" for part in _MONITORED)
+
+
+class Run:
+    """A run of a DAG."""
+
+    def __init__(self, airflow: Airflow, dag_id: str, run_id: str) -> None:
+        self._airflow = airflow
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self._path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+
+    def tasks(self, task_id: str | None = None) -> list[dict[str, Any]]:
+        """Its task instances."""
+        found = self._airflow.get(f"{self._path}/taskInstances", limit=1000)["task_instances"]
+        return [one for one in found if task_id in (None, one["task_id"])]
+
+    def states(self, task_id: str = "job") -> list[str | None]:
+        """States of a task's instances."""
+        return [one["state"] for one in self.tasks(task_id)]
+
+    def wait_for(self, *states: str, task_id: str = "job", patience: float = PATIENCE) -> list[str]:
+        """Wait until all instances of a task are in one of some states."""
+
+        def look() -> list[str] | None:
+            found = self.states(task_id)
+            return [str(one) for one in found] if found and all(one in states for one in found) else None
+
+        try:
+            return wait_until(f"task of {self.dag_id} in {states}", look, patience=patience, pause=0.5)
+        except TimeoutError as e:
+            raise TimeoutError(f"{e}; it is {self.states(task_id)}\n{self.log()[-6000:]}") from None
+
+    def wait_for_end(self, task_id: str = "job", patience: float = PATIENCE) -> list[str]:
+        """Wait until all instances of a task are over."""
+        return self.wait_for("success", "failed", "skipped", "upstream_failed", task_id=task_id, patience=patience)
+
+    def mark(self, state: str, task_id: str = "job") -> None:
+        """Do what the button "Mark as ..." does."""
+        self._airflow.send("PATCH", f"{self._path}/taskInstances/{task_id}", {"new_state": state})
+
+    def clear(self, task_id: str = "job") -> None:
+        """Do what the button "Clear" does."""
+        body = {"dry_run": False, "dag_run_id": self.run_id, "task_ids": [task_id], "only_failed": False}
+        self._airflow.send("POST", f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
+
+    def xcom(self, task_id: str = "job") -> Any:
+        """What a task returned."""
+        path = f"{self._path}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self._airflow.get(path, deserialize=True)["value"]
+
+    def log(self) -> str:
+        """What its tasks and their triggers wrote."""
+        folder = self._airflow.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
+        return "\n".join(f"--- {file.relative_to(folder)}\n{file.read_text()}" for file in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+_MONITORED = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+
+
+def _command(name: str, port: int) -> list[str]:
+    return [name, "--host", "127.0.0.1", "--port", str(port)] if name == "api-server" else [name]
+
+
+def _settings(home: Path, dags: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+    api, worker_logs, trigger_logs = ports
+    url = f"http://127.0.0.1:{api}"
+    root = Path(__file__).resolve().parents[2]
+    settings = {
+        "CORE__DAGS_FOLDER": str(dags),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__PARALLELISM": "12",
+        "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
+        "API__SECRET_KEY": secrets.token_urlsafe(32),
+        "API__BASE_URL": url,
+        "API__WORKERS": "1",
+        "LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
+        # With its default of 5 s a task whose trigger fires soon after the deferral can fail by a race in the scheduler.
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
+        "SCHEDULER__MAX_TIS_PER_QUERY": "64",
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+        "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        "USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    python_path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    return {f"AIRFLOW__{name}": value for name, value in settings.items()} | {
+        "AIRFLOW_HOME": str(home),
+        "PATH": path,
+        "PYTHONPATH": python_path,
+        "no_proxy": "127.0.0.1,localhost",
+    }
