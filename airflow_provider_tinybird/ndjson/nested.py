@@ -82,8 +82,6 @@ def _items(array: Any) -> tuple[Any, Any]:
     import pyarrow.compute as pc
 
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    if array.null_count:  # a fixed-size list has its length also where it is null
-        lengths = np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, 0)
     return np.concatenate([[0], np.cumsum(lengths)]), array.flatten()
 
 

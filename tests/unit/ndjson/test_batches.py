@@ -133,6 +133,12 @@ def test_records_are_taken_only_as_the_next_body_needs():
         assert source.taken <= batch.first_row + 2.2 * batch.rows + 1
 
 
+def test_short_records_do_not_make_the_next_step_a_giant_one():
+    source = Counted(lambda n: {"s": "" if n < 256 else "x" * 10_000})
+    next(batches(source))
+    assert source.taken < 10_000
+
+
 def test_frames_are_taken_one_at_a_time():
     source = Counted(lambda n: pd.DataFrame({"n": range(n * 1000, n * 1000 + 1000)}))
     made = batches(source, max_bytes=50_000)

@@ -211,6 +211,14 @@ def test_lone_bool_among_ints_stays_a_bool():
     assert sent([{"v": 1}, {"v": True}, {"v": 0}]) == '{"v":1}\n{"v":true}\n{"v":0}\n'
 
 
+def test_mixed_kinds_of_one_column_keep_their_own():
+    moment, day = dt.datetime(2024, 1, 2, 3), dt.date(2024, 1, 2)
+    texts = {moment: '"2024-01-02 03:00:00.000000"', day: '"2024-01-02"', 2**53 + 1: "9007199254740993", 0.5: "0.5"}
+    for first in texts:
+        for second in texts:
+            assert sent([{"v": first}, {"v": second}]) == f'{{"v":{texts[first]}}}\n{{"v":{texts[second]}}}\n'
+
+
 def test_round_trip_through_dict_of_pandas():
     frame = pd.DataFrame({"a": [1, 2], "s": ["x", None], "t": pd.to_datetime(["2024-01-01", None], utc=True)})
     lines = [json.loads(line) for line in sent(frame.to_dict("records")).splitlines()]
