@@ -23,18 +23,17 @@ class Composer:
     def __init__(self, pipes: Mapping[str, Pipe], parameters: Mapping[str, str]) -> None:
         self._pipes = pipes
         self._parameters = parameters
-        self.pipes_read: set[str] = set()
-        self.names_read: set[str] = set()
 
     def query(self, sql: str, pipeline: Pipe | None = None) -> str:
         """A caller's query, with every pipe that it names.
 
+        :param sql: one statement, rendered.
         :param pipeline: what ``_`` stands for.
         :raises ApiError: 400, for a template that cannot be rendered.
         """
-        sql = statement_of(self.rendered(sql))
         tables = {RESULT: self.pipe(pipeline)} if pipeline else {}
-        return self._with_pipes(sql, tables, ())
+        tables.update({name: self._other(name, ()) for name in sorted(names_in(sql) & self._pipes.keys())})
+        return with_tables(tables, sql)
 
     def pipe(self, pipe: Pipe, node: NodeFile | None = None, tables: Mapping[str, str] | None = None) -> str:
         """A pipe as one query.
@@ -42,7 +41,6 @@ class Composer:
         :param node: up to which node; else its published one.
         :param tables: queries that stand in for data sources.
         """
-        self.pipes_read.add(pipe.name)
         return self._expand(pipe, node or pipe.output, dict(tables or {}), ())
 
     def rendered(self, sql: str) -> str:
@@ -73,16 +71,8 @@ class Composer:
         read = {name for sql in (*queries.values(), last) for name in names_in(sql)} - nodes.keys()
         tables = {name: query for name, query in tables.items() if name in read}
         tables.update({name: self._other(name, (*above, pipe.name)) for name in sorted(read & self._pipes.keys())})
-        self.names_read |= read
         return with_tables({**tables, **queries}, last)
 
     def _other(self, name: str, above: Sequence[str]) -> str:
-        self.pipes_read.add(name)
         pipe = self._pipes[name]
         return self._expand(pipe, pipe.output, {}, above)
-
-    def _with_pipes(self, sql: str, tables: dict[str, str], above: Sequence[str]) -> str:
-        read = names_in(sql)
-        self.names_read |= read
-        named = {name: self._other(name, above) for name in sorted(read & self._pipes.keys())}
-        return with_tables({**tables, **named}, sql)

@@ -7,7 +7,13 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeKind
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
-from airflow_provider_tinybird.sandbox.sql import checked, query_settings, read_answer, template_parameters
+from airflow_provider_tinybird.sandbox.sql import (
+    checked,
+    query_settings,
+    read_answer,
+    require_reads,
+    template_parameters,
+)
 from airflow_provider_tinybird.sandbox.sqltext import split_format, statement_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call
 
@@ -35,6 +41,7 @@ def call_endpoint(box: Sandbox, call: Call) -> Answer:
     if params.get("q", "").strip():
         statement, _ = split_format(statement_of(params["q"]))
         checked(box, statement)
+        require_reads(box, token, statement, pipe)
         query = composer.query(statement, pipe)
     else:
         query = composer.pipe(pipe)

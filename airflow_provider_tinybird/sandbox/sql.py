@@ -9,7 +9,8 @@ from airflow_provider_tinybird.sandbox.auth import Token, pipe_read_scope, read_
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.sqltext import check_readable, split_format, statement_of
+from airflow_provider_tinybird.sandbox.resources import Pipe
+from airflow_provider_tinybird.sandbox.sqltext import check_readable, names_in, split_format, statement_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call
 
 SETTINGS = (
@@ -44,8 +45,8 @@ def run_sql(box: Sandbox, call: Call) -> Answer:
     # A FORMAT in a template can only be seen once it is rendered.
     statement, output_format = split_format(statement_of(composer.rendered(text)))
     checked(box, statement)
+    require_reads(box, token, statement, pipeline)
     query = composer.query(statement, pipeline)
-    require_reads(box, token, composer, pipeline.name if pipeline else None)
     return read_answer(box, query, output_format or "JSON", query_settings(params))
 
 
@@ -82,20 +83,18 @@ def template_parameters(params: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in params.items() if key not in _RESERVED and not key.startswith("__tb__")}
 
 
-def require_reads(box: Sandbox, token: Token, composer: Composer, through: str | None = None) -> None:
-    """Refuse a query whose data sources and pipes the token may not read.
+def require_reads(box: Sandbox, token: Token, sql: str, pipeline: Pipe | None = None) -> None:
+    """Refuse a query of pipes and data sources that the token may not read; what a pipe itself reads needs no scope.
 
-    :param through: a pipe that the query asks for; whoever may read it need not be allowed to read what it reads.
     :raises ApiError: 403, naming the missing scope.
     """
     if token.allows():
         return
-    if through:
-        token.require(pipe_read_scope(through))
-        return
-    for name in sorted(composer.pipes_read):
+    names = names_in(sql)
+    pipes = names & box.workspace.pipes.keys() | ({pipeline.name} if pipeline else set())
+    for name in sorted(pipes):
         token.require(pipe_read_scope(name))
-    for name in sorted(_datasources(box, composer.names_read)):
+    for name in sorted(_datasources(box, names)):
         token.require(read_scope(name))
 
 

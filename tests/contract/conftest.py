@@ -15,6 +15,7 @@ PROJECT = Path(__file__).parent / "project"
 FINAL = ("done", "error", "cancelled")
 
 WaitForJob = Callable[[str], dict[str, Any]]
+Poll = Callable[[httpx.Client, str, tuple[str, ...]], dict[str, Any]]
 Query = Callable[[str], list[dict[str, Any]]]
 
 
@@ -34,6 +35,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contract_server(files: Path, data: Path) -> Iterator[SandboxProcess]:
     with SandboxProcess("--project", PROJECT, "--files", files, "--data", data, "--query-timeout", "1") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _slow_server() -> Iterator[SandboxProcess]:
+    with SandboxProcess("--project", PROJECT, "--job-delay", "0.3") as server:
+        yield server
+
+
+@pytest.fixture
+def slow(_slow_server: SandboxProcess) -> Iterator[httpx.Client]:
+    """A client of a sandbox whose jobs take their time: 0.3 seconds waiting, and as long working."""
+    _slow_server.reset()
+    with httpx.Client(base_url=_slow_server.base_url, headers=_slow_server.headers, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture
@@ -75,21 +90,22 @@ def query(client: httpx.Client) -> Query:
 
 
 @pytest.fixture
-def wait_for_job(client: httpx.Client) -> WaitForJob:
+def wait_for_job(client: httpx.Client, poll: Poll) -> WaitForJob:
     """Poll a job until it is over."""
-
-    def wait(job_id: str) -> dict[str, Any]:
-        return poll(client, job_id, FINAL)
-
-    return wait
+    return lambda job_id: poll(client, job_id, FINAL)
 
 
-def poll(client: httpx.Client, job_id: str, statuses: tuple[str, ...]) -> dict[str, Any]:
-    """Poll a job until it has one of some statuses."""
-    deadline = time.monotonic() + 20
-    while True:
-        job: dict[str, Any] = client.get(f"/v0/jobs/{job_id}", params={"debug": "blocks,block_log"}).json()
-        if job["status"] in statuses:
-            return job
-        assert time.monotonic() < deadline, job
-        time.sleep(0.01)
+@pytest.fixture
+def poll() -> Poll:
+    """``poll(client, job_id, statuses)``: poll a job until it has one of some statuses."""
+
+    def until(client: httpx.Client, job_id: str, statuses: tuple[str, ...]) -> dict[str, Any]:
+        deadline = time.monotonic() + 20
+        while True:
+            job: dict[str, Any] = client.get(f"/v0/jobs/{job_id}", params={"debug": "blocks,block_log"}).json()
+            if job["status"] in statuses:
+                return job
+            assert time.monotonic() < deadline, job
+            time.sleep(0.01)
+
+    return until

@@ -50,14 +50,18 @@ def test_delete_v1_waits(client, query):
 
 def test_delete_v1_without_wait_is_a_job(client, query, wait_for_job):
     """Known of official clients: wait=false answers as v0 does."""
-    result = client.post("/v1/datasources/sales/delete", data={"delete_condition": "amount > 1", "wait": "false"}).json()
+    result = client.post(
+        "/v1/datasources/sales/delete", data={"delete_condition": "amount > 1", "wait": "false"}
+    ).json()
     assert wait_for_job(result["delete_id"])["rows_affected"] == 2
     assert query("SELECT shop FROM sales") == [{"shop": "a"}]
 
 
 def test_delete_v1_in_one_partition(client, query):
     """Known of official clients: partition restricts the delete."""
-    result = client.post("/v1/datasources/sales/delete", data={"delete_condition": "amount > 1", "partition": "202602"}).json()
+    result = client.post(
+        "/v1/datasources/sales/delete", data={"delete_condition": "amount > 1", "partition": "202602"}
+    ).json()
     assert result["rows_affected"] == 1
     assert query("SELECT shop FROM sales ORDER BY shop") == [{"shop": "a"}, {"shop": "b"}]
 
@@ -89,14 +93,18 @@ def test_a_json_body_is_not_understood(client, query):
     assert query("SELECT count() AS n FROM sales") == [{"n": 3}]
 
 
-@pytest.mark.parametrize("path", ["/v0/datasources/nothing/delete", "/v1/datasources/nothing/delete", "/v0/datasources/nothing/truncate"])
+@pytest.mark.parametrize(
+    "path", ["/v0/datasources/nothing/delete", "/v1/datasources/nothing/delete", "/v0/datasources/nothing/truncate"]
+)
 def test_unknown_data_source(client, path):
     answer = client.post(path, data={"delete_condition": "1"})
     assert answer.status_code == 404
     assert "nothing" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", ["/v0/datasources/sales/delete", "/v1/datasources/sales/delete", "/v0/datasources/sales/truncate"])
+@pytest.mark.parametrize(
+    "path", ["/v0/datasources/sales/delete", "/v1/datasources/sales/delete", "/v0/datasources/sales/truncate"]
+)
 def test_needs_the_create_scope(narrow, path):
     """Documented: DATASOURCES:CREATE or ADMIN."""
     with narrow("DATASOURCES:APPEND:sales") as client:

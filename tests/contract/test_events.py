@@ -32,7 +32,16 @@ def test_without_wait_answers_202(client):
 
 def test_values_arrive_as_sent(client, query):
     """Documented: JSONPaths take nested values and arrays; a missing path takes the default, or NULL."""
-    full = {**ROW, "day": "2026-01-02", "value": 1.5, "small": -3, "tags": ["a", "b"], "kind": "x", "price": "12.30", "ok": True}
+    full = {
+        **ROW,
+        "day": "2026-01-02",
+        "value": 1.5,
+        "small": -3,
+        "tags": ["a", "b"],
+        "kind": "x",
+        "price": "12.30",
+        "ok": True,
+    }
     client.post("/v0/events", params={"name": "events", "wait": "true"}, content=lines(full, {**ROW, "id": 2}))
     assert query("SELECT * FROM events ORDER BY id") == [
         {
@@ -85,11 +94,15 @@ def test_values_arrive_as_sent(client, query):
 def test_a_row_that_does_not_fit_is_quarantined(client, query, change, column):
     """Documented: rows that do not match the schema go to <name>_quarantine, and the call succeeds."""
     bad = {**ROW, **change}
-    answer = client.post("/v0/events", params={"name": "events", "wait": "true"}, content=lines(ROW, bad, {**ROW, "id": 3}))
+    answer = client.post(
+        "/v0/events", params={"name": "events", "wait": "true"}, content=lines(ROW, bad, {**ROW, "id": 3})
+    )
     assert answer.status_code == 200
     assert answer.json() == {"successful_rows": 2, "quarantined_rows": 1}
     assert query("SELECT id FROM events ORDER BY id") == [{"id": 1}, {"id": 3}]
-    [row] = query("SELECT c__error_column, c__error, c__import_id, insertion_date > now() - 60 AS recent FROM events_quarantine")
+    [row] = query(
+        "SELECT c__error_column, c__error, c__import_id, insertion_date > now() - 60 AS recent FROM events_quarantine"
+    )
     assert row["c__error_column"] == [column]
     assert len(row["c__error"]) == 1
     assert row["c__import_id"]
@@ -98,7 +111,11 @@ def test_a_row_that_does_not_fit_is_quarantined(client, query, change, column):
 
 def test_the_quarantine_keeps_the_values_as_text(client, query):
     """Documented: the quarantine can be queried like a table."""
-    client.post("/v0/events", params={"name": "events", "wait": "true"}, content=lines({**ROW, "id": "abc", "tags": ["x"], "value": 2}))
+    client.post(
+        "/v0/events",
+        params={"name": "events", "wait": "true"},
+        content=lines({**ROW, "id": "abc", "tags": ["x"], "value": 2}),
+    )
     [row] = query("SELECT id, name, tags, value, day FROM events_quarantine")
     assert row == {"id": "abc", "name": "ana", "tags": '["x"]', "value": "2", "day": None}
 
@@ -160,7 +177,9 @@ def test_unknown_data_source_is_made_from_the_rows(client, query):
     """Documented for Classic: a token that may create infers the schema and creates the data source."""
     row = {"n": 1, "text": "x", "nested": {"deep": 2.5}, "list": ["a"], "when": "2026-01-02 03:04:05"}
     assert client.post("/v0/events?name=inferred&wait=true", content=lines(row)).status_code == 200
-    assert query("SELECT * FROM inferred") == [{"n": 1, "text": "x", "nested_deep": 2.5, "list": ["a"], "when": "2026-01-02 03:04:05"}]
+    assert query("SELECT * FROM inferred") == [
+        {"n": 1, "text": "x", "nested_deep": 2.5, "list": ["a"], "when": "2026-01-02 03:04:05"}
+    ]
 
 
 def test_unknown_data_source_needs_the_create_scope(narrow):
@@ -187,13 +206,21 @@ def test_scopes_that_may_not_append(narrow, scope):
 
 def test_materialized_views_are_fed(client, query):
     """Documented: inserts go through materialized views."""
-    client.post("/v0/events?name=sales&wait=true", content=lines({"day": "2026-01-01", "shop": "a", "amount": 5}, {"day": "2026-01-01", "shop": "a", "amount": -1}))
+    client.post(
+        "/v0/events?name=sales&wait=true",
+        content=lines(
+            {"day": "2026-01-01", "shop": "a", "amount": 5}, {"day": "2026-01-01", "shop": "a", "amount": -1}
+        ),
+    )
     assert query("SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop") == [{"shop": "a", "total": 5}]
 
 
 def test_too_large_a_body(narrow: Callable[..., httpx.Client]):
     """Documented: 413 above the limit of the plan; guess: of the unpacked bytes."""
-    with SandboxProcess("--max-events-bytes", "1000") as small, httpx.Client(base_url=small.base_url, headers=small.headers) as client:
+    with (
+        SandboxProcess("--max-events-bytes", "1000") as small,
+        httpx.Client(base_url=small.base_url, headers=small.headers) as client,
+    ):
         client.post("/v0/datasources", params={"name": "t", "schema": "a String `json:$.a`"}).raise_for_status()
         assert client.post("/v0/events?name=t", content=lines({"a": "x" * 900})).status_code == 202
         assert client.post("/v0/events?name=t", content=lines({"a": "x" * 1000})).status_code == 413
@@ -204,7 +231,10 @@ def test_too_large_a_body(narrow: Callable[..., httpx.Client]):
 
 def test_in_forward_nothing_is_made():
     """Documented: in Forward the data source must exist; creation is by deployment only."""
-    with SandboxProcess("--forward") as forward, httpx.Client(base_url=forward.base_url, headers=forward.headers) as client:
+    with (
+        SandboxProcess("--forward") as forward,
+        httpx.Client(base_url=forward.base_url, headers=forward.headers) as client,
+    ):
         assert client.post("/v0/events?name=inferred", content=lines(ROW)).status_code == 404
         assert client.post("/v0/datasources", params={"name": "t", "schema": "a String"}).status_code == 403
         assert client.post("/v0/pipes", params={"name": "p", "sql": "SELECT 1"}).status_code == 403

@@ -32,7 +32,9 @@ def test_append_a_body_v0(client, query, format_, body, packed):
     """Documented: a body is loaded at once; the answer has import_id, quarantine_rows, invalid_lines and the data source, and no job."""
     content = gzip.compress(body) if packed else body
     params = {"name": "sales", "mode": "append", "format": format_, "debug": "blocks_block_log"}
-    answer = client.post("/v0/datasources", params=params, content=content, headers={"Content-Type": "text/html; charset=utf-8"})
+    answer = client.post(
+        "/v0/datasources", params=params, content=content, headers={"Content-Type": "text/html; charset=utf-8"}
+    )
     assert answer.status_code == 200, answer.text
     result = answer.json()
     assert (result["quarantine_rows"], result["invalid_lines"], result["error"]) == (0, 0, False)
@@ -54,7 +56,9 @@ def test_append_multipart_v0(client, query, format_, body, field):
 
 
 def test_parameters_may_be_parts_of_the_form(client, query):
-    answer = client.post("/v0/datasources", data={"name": "sales", "mode": "append", "format": "csv"}, files={"csv": ("a.csv", CSV)})
+    answer = client.post(
+        "/v0/datasources", data={"name": "sales", "mode": "append", "format": "csv"}, files={"csv": ("a.csv", CSV)}
+    )
     assert answer.status_code == 200, answer.text
     assert query(SALES) == ROWS
 
@@ -72,7 +76,11 @@ def test_append_a_url_v0(client, query, server, files, wait_for_job, format_, bo
     assert result["id"] == result["import_id"] == result["job_id"] == result["job"]["id"] == result["job"]["job_id"]
     assert result["status"] == result["job"]["status"] == "waiting"
     assert result["job"]["kind"] == "import"
-    assert (result["job"]["mode"], result["job"]["url"], result["job"]["datasource"]["name"]) == ("append", url, "sales")
+    assert (result["job"]["mode"], result["job"]["url"], result["job"]["datasource"]["name"]) == (
+        "append",
+        url,
+        "sales",
+    )
     assert result["datasource"]["name"] == "sales"
     job = wait_for_job(result["id"])
     assert job["status"] == "done"
@@ -97,7 +105,9 @@ def test_append_a_body_v1(client, query, wait_for_job, format_, body, packed):
 def test_append_a_url_v1(client, query, server, files, wait_for_job):
     """Known of official clients: url= in the query, no body."""
     (files / "sales.csv").write_text(CSV)
-    answer = client.post("/v1/datasources/sales/append", params={"format": "csv", "url": f"{server.base_url}/files/sales.csv"})
+    answer = client.post(
+        "/v1/datasources/sales/append", params={"format": "csv", "url": f"{server.base_url}/files/sales.csv"}
+    )
     assert wait_for_job(answer.json()["id"])["status"] == "done"
     assert query(SALES) == ROWS
 
@@ -131,7 +141,9 @@ def test_blocks_only_on_debug(client, wait_for_job):
 )
 def test_csv_headers_and_delimiters(client, query, text):
     """Documented: the header is optional, columns go by name, else by position; the delimiter is guessed."""
-    answer = client.post("/v0/datasources?name=sales&mode=append&format=csv", content=text.encode(), headers={"Content-Type": "text/csv"})
+    answer = client.post(
+        "/v0/datasources?name=sales&mode=append&format=csv", content=text.encode(), headers={"Content-Type": "text/csv"}
+    )
     assert answer.json()["error"] is False, answer.text
     assert query(SALES) == ROWS
 
@@ -148,14 +160,34 @@ def test_csv_values(client, query):
     text = (
         "id,name,at,day,value,small,tags,kind,price,ok\n"
         '1,,2026-01-01 00:00:00,,,,"[""a"",""b""]",,,\n'
-        "2,\"x,\"\"y\"\"\",2026-01-01T00:00:00Z,2026-01-02,1.5,-3,\"['c']\",k,1.10,true\n"
+        '2,"x,""y""",2026-01-01T00:00:00Z,2026-01-02,1.5,-3,"[\'c\']",k,1.10,true\n'
         ",x,2026-01-01,,,,,,,\n"
     )
     answer = client.post("/v0/datasources?name=events&mode=append&format=csv", content=text.encode())
     assert (answer.json()["quarantine_rows"], answer.json()["invalid_lines"]) == (1, 0)
     assert query("SELECT * EXCEPT at FROM events ORDER BY id") == [
-        {"id": 1, "name": "", "day": None, "value": None, "small": 7, "tags": ["a", "b"], "kind": "none", "price": None, "ok": None},
-        {"id": 2, "name": 'x,"y"', "day": "2026-01-02", "value": 1.5, "small": -3, "tags": ["c"], "kind": "k", "price": 1.1, "ok": True},
+        {
+            "id": 1,
+            "name": "",
+            "day": None,
+            "value": None,
+            "small": 7,
+            "tags": ["a", "b"],
+            "kind": "none",
+            "price": None,
+            "ok": None,
+        },
+        {
+            "id": 2,
+            "name": 'x,"y"',
+            "day": "2026-01-02",
+            "value": 1.5,
+            "small": -3,
+            "tags": ["c"],
+            "kind": "k",
+            "price": 1.1,
+            "ok": True,
+        },
     ]
 
 
@@ -172,8 +204,24 @@ def test_parquet_values(client, query):
     answer = client.post("/v0/datasources?name=events&mode=append&format=parquet", content=table)
     assert answer.json()["quarantine_rows"] == 1, answer.text
     assert query("SELECT id, name, at, value, tags, day, small FROM events ORDER BY id") == [
-        {"id": 1, "name": "a", "at": "1970-01-01 00:00:00.000", "value": 1.5, "tags": ["x"], "day": "1970-01-01", "small": 7},
-        {"id": 2, "name": "b", "at": "1970-01-01 00:00:01.500", "value": None, "tags": [], "day": "1970-01-02", "small": 7},
+        {
+            "id": 1,
+            "name": "a",
+            "at": "1970-01-01 00:00:00.000",
+            "value": 1.5,
+            "tags": ["x"],
+            "day": "1970-01-01",
+            "small": 7,
+        },
+        {
+            "id": 2,
+            "name": "b",
+            "at": "1970-01-01 00:00:01.500",
+            "value": None,
+            "tags": [],
+            "day": "1970-01-02",
+            "small": 7,
+        },
     ]
 
 
@@ -186,14 +234,18 @@ def test_bad_rows_are_in_a_successful_answer(client, query):
     assert (result["quarantine_rows"], result["invalid_lines"], result["error"]) == (1, 1, True)
     assert len(result["errors"]) == 2
     assert query(SALES) == ROWS
-    assert query("SELECT day, shop, amount, c__import_id = '" + result["import_id"] + "' AS same FROM sales_quarantine") == [
-        {"day": "x", "shop": "c", "amount": "3", "same": 1}
-    ]
+    assert query(
+        "SELECT day, shop, amount, c__import_id = '" + result["import_id"] + "' AS same FROM sales_quarantine"
+    ) == [{"day": "x", "shop": "c", "amount": "3", "same": 1}]
 
 
 def test_a_job_with_bad_rows_is_done(client, wait_for_job):
     """Documented: done with quarantined rows is normal."""
-    job = wait_for_job(client.post("/v1/datasources/sales/append?format=ndjson", content=NDJSON + '{"day":"x"}\nno json\n').json()["id"])
+    job = wait_for_job(
+        client.post("/v1/datasources/sales/append?format=ndjson", content=NDJSON + '{"day":"x"}\nno json\n').json()[
+            "id"
+        ]
+    )
     assert job["status"] == "done"
     assert (job["quarantine_rows"], job["invalid_lines"]) == (1, 1)
     block = job["blocks"][0]["process_return"][0]
@@ -209,7 +261,9 @@ def test_a_file_of_another_format(client, query, wait_for_job, format_, body):
     answer = client.post("/v0/datasources", params={"name": "sales", "mode": "append", "format": format_}, content=body)
     assert answer.status_code == 400, answer.text
     assert "uploads" not in answer.text
-    job = wait_for_job(client.post("/v1/datasources/sales/append", params={"format": format_}, content=body).json()["id"])
+    job = wait_for_job(
+        client.post("/v1/datasources/sales/append", params={"format": format_}, content=body).json()["id"]
+    )
     assert job["status"] == "error"
     assert "uploads" not in job["error"]
     assert query("SELECT count() AS n FROM sales") == [{"n": 0}]
@@ -260,7 +314,10 @@ def test_a_raw_body_over_8_mb(client):
     """Documented: 8 MB for a body, much more for multipart."""
     body = b"2026-01-01,a,1\n" * 600_000
     assert client.post("/v0/datasources?name=sales&mode=append&format=csv", content=body).status_code == 413
-    assert client.post("/v0/datasources?name=sales&mode=append&format=csv", files={"csv": ("a.csv", body)}).status_code == 200
+    assert (
+        client.post("/v0/datasources?name=sales&mode=append&format=csv", files={"csv": ("a.csv", body)}).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize("route", ["v0", "v1"])
@@ -271,7 +328,10 @@ def test_replace_everything(client, query, wait_for_job, route):
     if route == "v0":
         client.post("/v0/datasources?name=sales&mode=replace&format=csv", content=body).raise_for_status()
     else:
-        assert wait_for_job(client.post("/v1/datasources/sales/replace?format=csv", content=body).json()["id"])["status"] == "done"
+        assert (
+            wait_for_job(client.post("/v1/datasources/sales/replace?format=csv", content=body).json()["id"])["status"]
+            == "done"
+        )
     assert query(SALES) == [{"day": "2026-03-01", "shop": "c", "amount": 3}]
 
 
@@ -282,11 +342,16 @@ def test_replace_by_condition(client, query, wait_for_job, route):
     body = "day,shop,amount\n2026-01-05,z,50\n2026-02-09,z,90\n"
     params = {"format": "csv", "replace_condition": "toYYYYMM(day) = 202601"}
     if route == "v0":
-        client.post("/v0/datasources", params={**params, "name": "sales", "mode": "replace"}, content=body).raise_for_status()
+        client.post(
+            "/v0/datasources", params={**params, "name": "sales", "mode": "replace"}, content=body
+        ).raise_for_status()
     else:
         job = wait_for_job(client.post("/v1/datasources/sales/replace", params=params, content=body).json()["id"])
         assert job["status"] == "done", job
-    assert query(SALES) == [{"day": "2026-01-05", "shop": "z", "amount": 50}, {"day": "2026-02-01", "shop": "b", "amount": 2}]
+    assert query(SALES) == [
+        {"day": "2026-01-05", "shop": "z", "amount": 50},
+        {"day": "2026-02-01", "shop": "b", "amount": 2},
+    ]
 
 
 def test_replace_reaches_only_partitions_of_the_new_rows(client, query):
@@ -303,7 +368,9 @@ def test_replace_by_nothing_changes_nothing(client, query):
     params = {"name": "sales", "mode": "replace", "format": "csv"}
     client.post("/v0/datasources", params=params, content="day,shop,amount\n").raise_for_status()
     assert query(SALES) == ROWS
-    client.post("/v0/datasources", params={**params, "replace_truncate_when_empty": "true"}, content="day,shop,amount\n")
+    client.post(
+        "/v0/datasources", params={**params, "replace_truncate_when_empty": "true"}, content="day,shop,amount\n"
+    )
     assert query(SALES) == []
 
 
@@ -334,7 +401,14 @@ def test_scopes(narrow, scope, append, replace):
 def test_create(client, query):
     """Documented for Classic: schema with JSONPaths, engine and its options."""
     schema = "`id` UInt64 `json:$.id`, `user` LowCardinality(String) `json:$.a.user`, at DateTime `json:$.at`"
-    params = {"mode": "create", "name": "made", "schema": schema, "engine": "ReplacingMergeTree", "engine_sorting_key": "id", "engine_ver": "at"}
+    params = {
+        "mode": "create",
+        "name": "made",
+        "schema": schema,
+        "engine": "ReplacingMergeTree",
+        "engine_sorting_key": "id",
+        "engine_ver": "at",
+    }
     answer = client.post("/v0/datasources", data=params)
     assert answer.status_code == 200, answer.text
     assert answer.json()["datasource"]["engine"] == {"engine": "ReplacingMergeTree", "sorting_key": "id", "ver": "at"}
