@@ -332,3 +332,13 @@ def test_huge_numbers_of_retries_do_not_overflow(wire):
     wire.answers(*[(502, "bad gateway")] * 1100, JOB)
     wire.send(jobs.get_job("j"), policy=policy)
     assert len(wire.sent) == 1101
+
+
+@pytest.mark.parametrize("timed_out", [True, False])
+def test_what_may_have_been_taken_is_refused_a_second_time_by_the_policy_itself(timed_out):
+    """A lost answer to an append becomes another error before it gets here; should it ever not, the policy still holds."""
+    call, _ = ONCE["events"]
+    assert retry.may_send_again(call, ConnectionFailedError("x", sent=True, timed_out=timed_out)) is False
+    assert retry.may_send_again(call, ConnectionFailedError("x", sent=False)) is True
+    assert retry.may_send_again(call, OutcomeUnknownError("a", "b", "c", "d")) is False
+    assert retry.may_send_again(call, ValueError("x")) is False
