@@ -9,27 +9,21 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import (
     ApiError,
-    JobCancelledError,
-    JobFailedError,
-    JobLostError,
-    JobSlotTimeoutError,
-    JobTimeoutError,
     NotFoundError,
     TinybirdError,
 )
-from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job
-from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.api.job import Job, JobStatus
+from airflow_provider_tinybird.outcomes import Ending, Outcome, small_json
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +41,6 @@ FAILURES_TOLERATED = 10
 
 NOT_FOUND_TOLERATED = 3
 """Looks in a row that may answer 404."""
-
-
-class Ending(StrEnum):
-    """How the wait for a job ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,71 +69,6 @@ class Rules:
         """Make the rules for a job that is submitted now."""
         now = time.time()
         return cls(poll_interval=poll_interval, deadline=now + timeout, started_at=now)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a job ended; also what a trigger sends to its task.
-
-    :param ending: kind of ending.
-    :param job_id: the job.
-    :param message: what happened and what to do, for people; empty when it is done.
-    :param waited: seconds since it was submitted, or since the wait began.
-    :param job: the job as JSON, small and without secrets, as last seen; empty when it was never seen.
-    :param version: version of this structure, which outlives an upgrade in Airflow's database.
-    """
-
-    ending: Ending
-    job_id: str
-    message: str = ""
-    waited: float = 0.0
-    job: Mapping[str, Any] = field(default_factory=dict)
-    version: int = 1
-
-    def to_payload(self) -> dict[str, Any]:
-        """Write it as JSON."""
-        return asdict(self) | {"ending": self.ending.value, "job": dict(self.job)}
-
-    @classmethod
-    def from_payload(cls, payload: object) -> Outcome:
-        """Read what a trigger sent.
-
-        :raises JobLostError: it is nothing that this version understands. The job may well run or be done, so that
-            trying again by itself would be wrong.
-        """
-        if not isinstance(payload, Mapping) or "ending" not in payload or "job_id" not in payload:
-            raise _no_outcome(payload)
-        job_id = redact(str(payload["job_id"]))
-        version, ending = payload.get("version", 1), payload["ending"]
-        if version != 1 or ending not in list(Ending):
-            what = (
-                f"the unknown ending {ending!r}" if version == 1 else f"its ending in the unknown version {version!r}"
-            )
-            raise JobLostError(
-                f"The trigger of job {job_id} sent {redact(what)}: are worker and triggerer on the same version of this "
-                "provider? The job's state is unknown: look it up in Tinybird before running this task again."
-            )
-        try:
-            return cls(
-                ending=Ending(ending),
-                job_id=job_id,
-                message=str(payload.get("message") or ""),
-                waited=float(payload.get("waited") or 0.0),
-                job=dict(payload.get("job") or {}),
-            )
-        except (TypeError, ValueError):
-            raise _no_outcome(payload) from None
-
-    def as_job(self) -> Job:
-        """Read the job in it."""
-        return parse_job({"job_id": self.job_id, **self.job})
-
-
-def _no_outcome(payload: object) -> JobLostError:
-    return JobLostError(
-        f"The trigger sent {redact(repr(payload))[:200]}, which is no ending of a job. The job's state is unknown: look it up "
-        "in Tinybird before running this task again."
-    )
 
 
 class Watch:
@@ -324,33 +243,6 @@ async def watch_job_async(client: AsyncClient, watch: Watch) -> Outcome:
             return outcome
 
 
-def job_or_error(outcome: Outcome, *, note: str = "") -> Job:
-    """Return the job if it is done, and raise the right error if it is not.
-
-    :param note: sentence for the end of the message, such as what became of the cancel.
-    """
-    message = f"{outcome.message} {note}".strip()
-    if outcome.ending is Ending.DONE:
-        return outcome.as_job()
-    if outcome.ending is Ending.LOST:
-        raise JobLostError(message)
-    kinds = {
-        Ending.FAILED: JobFailedError,
-        Ending.CANCELLED: JobCancelledError,
-        Ending.TIMEOUT: JobTimeoutError,
-    }
-    raise kinds[outcome.ending](message, outcome.as_job())
-
-
-def no_slot(why: str, rules: Rules) -> JobSlotTimeoutError:
-    """Make the error for a job that found no free slot before its deadline."""
-    allowed = rules.deadline - rules.started_at
-    return JobSlotTimeoutError(
-        f"Tinybird had no free slot for the job during the {allowed:.0f} s that it may take (timeout); nothing was started. Run fewer "
-        f"such jobs at once (an Airflow pool as large as the plan's limit) or raise the limit. {why}"
-    )
-
-
 def describe_cancel(answer: Job | TinybirdError, job_id: str) -> str:
     """Say in one sentence what became of a request to cancel."""
     if isinstance(answer, Job):
@@ -381,19 +273,6 @@ async def cancel_async(client: AsyncClient, job_id: str) -> str:
     except TinybirdError as e:
         answer = e
     return describe_cancel(answer, job_id)
-
-
-def small_json(value: Any) -> Any:
-    """Copy JSON for XCom and events: long texts are cut, addresses lose their query strings, which may be
-    credentials.
-    """
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {str(key): small_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [small_json(item) for item in value[:100]]
-    return value
 
 
 # The client may send a look again for minutes. Beyond the deadline nobody would cancel the job: while a task is deferred,

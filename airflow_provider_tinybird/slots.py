@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import AsyncClient
-from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.errors import JobSlotTimeoutError, TinybirdError
 from airflow_provider_tinybird.api.job import JobStatus
 
 LONGEST_WAIT = 60.0
@@ -38,6 +38,18 @@ class SlotEvent:
         """Read what a trigger sent; whatever it is, the next thing to do is to try again."""
         message = payload.get("message") if isinstance(payload, Mapping) else None
         return cls(message=str(message or "the wait is over."))
+
+
+def no_slot(why: str, allowed: float) -> JobSlotTimeoutError:
+    """Make the error for a job that found no free slot before its deadline.
+
+    :param why: why it was not started, at last.
+    :param allowed: seconds that it may take.
+    """
+    return JobSlotTimeoutError(
+        f"Tinybird had no free slot for the job during the {allowed:.0f} s that it may take (timeout); nothing was started. Run fewer "
+        f"such jobs at once (an Airflow pool as large as the plan's limit) or raise the limit. {why}"
+    )
 
 
 def pause(left: float) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import pairs, resource_name
 from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job, submitted_job
+
+T = TypeVar("T")
 
 READ_JOBS = "DATASOURCES:CREATE"
 
@@ -75,19 +79,27 @@ def get_job_from_log(job_id: str) -> Call[Job | None]:
     :param job_id: the job's id.
     :return: the job as last logged; ``None`` when it is not there. Scope: ``ADMIN``.
     """
-    resource_name("job", job_id)
-    quoted = job_id.replace("\\", "\\\\").replace("'", "\\'")
-    columns = "job_id, job_type AS kind, status, error, pipe_id, created_at, started_at, updated_at"
-    log = "tinybird.jobs_log"
-    rows = query.sql(f"SELECT {columns} FROM {log} WHERE job_id = '{quoted}' ORDER BY updated_at DESC LIMIT 1")  # noqa: S608
-    return Call(
-        what=f"look job {job_id} up in tinybird.jobs_log",
-        method=rows.method,
-        path=rows.path,
-        body=rows.body,
-        read=_logged,
-        repeat=Repeat.READ,
-        scope="ADMIN",
+    return _about_job(
+        job_id,
+        f"look job {job_id} up in tinybird.jobs_log",
+        "SELECT job_id, job_type AS kind, status, error, pipe_id, created_at, started_at, updated_at FROM tinybird.jobs_log",
+        "ORDER BY updated_at DESC LIMIT 1",
+        _logged,
+    )
+
+
+def count_written_rows(job_id: str) -> Call[int | None]:
+    """Count the rows that a job wrote, by ``tinybird.datasources_ops_log``, which is written a little after the fact.
+
+    :param job_id: the job's id.
+    :return: rows; ``None`` while there is nothing of the job in the log. Scope: ``ADMIN``.
+    """
+    return _about_job(
+        job_id,
+        f"count the rows that job {job_id} wrote",
+        "SELECT count() AS operations, sum(written_rows) AS written FROM tinybird.datasources_ops_log",
+        "AND result = 'ok'",
+        _written,
     )
 
 
@@ -145,6 +157,20 @@ def retry_job(job_id: str) -> Call[Job]:
         scope=READ_JOBS,
         find_out="Look at the newest jobs (GET /v0/jobs).",
     )
+
+
+def _about_job(job_id: str, what: str, select: str, rest: str, read: Callable[[Reply], T]) -> Call[T]:
+    resource_name("job", job_id)
+    quoted = job_id.replace("\\", "\\\\").replace("'", "\\'")
+    rows = query.sql(f"{select} WHERE job_id = '{quoted}' {rest}")
+    return Call(
+        what=what, method=rows.method, path=rows.path, body=rows.body, read=read, repeat=Repeat.READ, scope="ADMIN"
+    )
+
+
+def _written(reply: Reply) -> int | None:
+    row = query.read_query_result(reply).data[0]
+    return int(row["written"]) if int(row["operations"]) else None
 
 
 def _newest(reply: Reply) -> Job | None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_tinybird import connection, jobs, submissions
+from airflow_provider_tinybird import connection, jobs, outcomes, submissions
 from airflow_provider_tinybird._compat import BaseHook, get_connection_async
 from airflow_provider_tinybird.api import datasources, pipes, query, workspaces
 from airflow_provider_tinybird.api import jobs as jobs_api
@@ -226,7 +226,7 @@ class TinybirdHook(BaseHook):
         outcome = jobs.watch_job(self.client, jobs.Watch(job_id, rules))
         if outcome is None:  # only with a patience, which is not given here
             raise AssertionError("the watch ended without an outcome")
-        return jobs.job_or_error(outcome)
+        return outcomes.job_or_error(outcome)
 
     def cancel_job(self, job_id: str) -> Job:
         """Ask Tinybird to cancel a job.

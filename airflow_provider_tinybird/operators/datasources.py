@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import submissions
+from airflow_provider_tinybird import counts, submissions
+from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.files import file_format, file_to_send
-from airflow_provider_tinybird.jobs import small_json
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom, job_xcom
+from airflow_provider_tinybird.outcomes import small_json
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 class TinybirdAppendUrlOperator(TinybirdJobOperator):
     """Have Tinybird fetch a file and append it to a data source, or replace what is there.
 
-    Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``.
+    Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``, and
+    when it was waited for ``rows, quarantine_rows, invalid_lines``.
 
     Tinybird allows 5 such calls a minute for a workspace: an Airflow pool keeps mapped tasks below that.
 
@@ -68,11 +70,16 @@ class TinybirdAppendUrlOperator(TinybirdJobOperator):
         """Make what the task returns."""
         return import_xcom(job, self.hook.settings.base_url)
 
+    def row_counts(self, job: Job) -> RowCounts:
+        """Count the rows of the import."""
+        return counts.of_import(self.hook.client, job)
+
 
 class TinybirdAppendFileOperator(TinybirdJobOperator):
     """Send a file to a data source, streamed: append it, or replace what is there.
 
-    Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``.
+    Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``, and
+    when it was waited for ``rows, quarantine_rows, invalid_lines``.
 
     :param datasource: name of an existing data source (templated).
     :param path: local path on the worker, or any URL that Airflow's ObjectStoragePath opens, such as
@@ -119,6 +126,10 @@ class TinybirdAppendFileOperator(TinybirdJobOperator):
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""
         return import_xcom(job, self.hook.settings.base_url)
+
+    def row_counts(self, job: Job) -> RowCounts:
+        """Count the rows of the import."""
+        return counts.of_import(self.hook.client, job)
 
 
 class TinybirdTruncateOperator(TinybirdOperator):

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import jobs, slots
+from airflow_provider_tinybird import jobs, outcomes, slots
 from airflow_provider_tinybird._compat import conf, task_state_store
 from airflow_provider_tinybird.api.answers import is_quota_text
 from airflow_provider_tinybird.api.client import Client
@@ -15,6 +15,7 @@ from airflow_provider_tinybird.api.errors import JobQuotaError
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings
+from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Started, Starter
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, seconds
 from airflow_provider_tinybird.submissions import Submission
@@ -84,6 +85,10 @@ class TinybirdJobOperator(TinybirdOperator):
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns: small JSON with Tinybird's own keys."""
 
+    def row_counts(self, job: Job) -> RowCounts | None:  # noqa: ARG002
+        """Count the rows that the job wrote, where that can be told."""
+        return None
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the job, once, and wait until it is over, here or in the triggerer."""
         with clear_failure():
@@ -100,7 +105,7 @@ class TinybirdJobOperator(TinybirdOperator):
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Take up what the trigger found."""
         with clear_failure():
-            outcome = jobs.Outcome.from_payload(event)
+            outcome = outcomes.Outcome.from_payload(event)
             if self._found_no_slot(outcome):
                 now = time.time()
                 rules = self._rules(deadline=now - outcome.waited + self._timeout(), started_at=now - outcome.waited)
@@ -146,7 +151,7 @@ class TinybirdJobOperator(TinybirdOperator):
         memory = Memory(store, attempt)
         return Starter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
 
-    def _watch(self, started: Started, rules: jobs.Rules) -> jobs.Outcome | None:
+    def _watch(self, started: Started, rules: jobs.Rules) -> outcomes.Outcome | None:
         """Wait for the job; ``None`` when nobody wants to wait."""
         job = started.job
         self._running_job_id = job.id
@@ -164,9 +169,9 @@ class TinybirdJobOperator(TinybirdOperator):
             self._defer(job, rules)
         return outcome
 
-    def _found_no_slot(self, outcome: jobs.Outcome) -> bool:
+    def _found_no_slot(self, outcome: outcomes.Outcome) -> bool:
         """Tell whether the job failed only because as many of its kind were running as the plan allows."""
-        return outcome.ending is jobs.Ending.FAILED and is_quota_text(outcome.message)
+        return outcome.ending is outcomes.Ending.FAILED and is_quota_text(outcome.message)
 
     def _wait_for_slot(
         self, why: str, submission: Submission, rules: jobs.Rules, *, cause: Exception | None = None
@@ -177,7 +182,7 @@ class TinybirdJobOperator(TinybirdOperator):
         self._running_job_id = None
         left = rules.deadline - time.time()
         if left <= 0:
-            raise jobs.no_slot(why, rules) from cause
+            raise slots.no_slot(why, rules.deadline - rules.started_at) from cause
         if not self.deferrable:
             pause = slots.pause(left)
             self.log.info("No free slot for the job; trying again in %.0f s. %s", pause, why)
@@ -228,22 +233,26 @@ class TinybirdJobOperator(TinybirdOperator):
         )
         raise AssertionError("defer() returned")
 
-    def _finish(self, outcome: jobs.Outcome) -> dict[str, Any]:
+    def _finish(self, outcome: outcomes.Outcome) -> dict[str, Any]:
         note = ""
-        if outcome.ending is jobs.Ending.TIMEOUT and self.cancel_on_kill:
+        if outcome.ending is outcomes.Ending.TIMEOUT and self.cancel_on_kill:
             note = jobs.cancel(self.hook.client, outcome.job_id)
         self._running_job_id = None
-        job = jobs.job_or_error(outcome, note=note)
+        job = outcomes.job_or_error(outcome, note=note)
         self.log.info("Done: %s, after %.1f s.", job, outcome.waited)
-        if job.quarantine_rows or job.invalid_lines:
+        counts = self.row_counts(job)
+        if counts is None:
+            return self.job_result(job)
+        if counts.rows is not None:
+            self.log.info("It wrote %d rows.", counts.rows)
+        if counts.quarantine_rows or counts.invalid_lines:
             self.log.warning(
-                "%s rows of %s went to quarantine and %s lines could not be read: see data source '%s_quarantine'.",
-                job.quarantine_rows or 0,
-                job,
-                job.invalid_lines or 0,
+                "%d rows went to quarantine and %d lines could not be read: look into data source '%s_quarantine'.",
+                counts.quarantine_rows or 0,
+                counts.invalid_lines or 0,
                 job.datasource,
             )
-        return self.job_result(job)
+        return self.job_result(job) | counts.as_xcom()
 
 
 def attempt_of(context: Context, retries: int) -> Attempt:
@@ -269,7 +278,7 @@ def attempt_of(context: Context, retries: int) -> Attempt:
 
 def job_xcom(job: Job) -> dict[str, Any]:
     """Make what every job puts into XCom."""
-    return {"job_id": job.id, "status": job.status_text, "job": jobs.small_json(job.raw)}
+    return {"job_id": job.id, "status": job.status_text, "job": outcomes.small_json(job.raw)}
 
 
 def import_xcom(job: Job, base_url: str) -> dict[str, Any]:
@@ -282,5 +291,5 @@ def import_xcom(job: Job, base_url: str) -> dict[str, Any]:
         "import_id": str(job.raw.get("import_id") or job.id),
         **job_xcom(job),
         "job_url": f"{base_url}/v0/jobs/{job.id}",
-        "datasource": jobs.small_json(job.raw.get("datasource")),
+        "datasource": outcomes.small_json(job.raw.get("datasource")),
     }

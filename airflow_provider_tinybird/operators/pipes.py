@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import submissions
+from airflow_provider_tinybird import counts, submissions
 from airflow_provider_tinybird.api import pipes
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import EndpointFormat
+from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
 from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class TinybirdCopyOperator(TinybirdJobOperator):
     """Run a copy pipe and be green when its rows are in the target.
 
-    Token scopes: ``PIPES:READ:<pipe>`` and ``DATASOURCES:APPEND`` on the target. Returns ``job_id, status, job``.
+    Token scopes: ``PIPES:READ:<pipe>`` and ``DATASOURCES:APPEND`` on the target. Returns ``job_id, status, job``, and when it
+    was waited for ``rows``, which is ``None`` where Tinybird does not tell.
 
     :param pipe: name of the copy pipe (templated).
     :param parameters: the pipe's parameters: text, numbers, booleans, dates, times or lists of these (templated).
@@ -58,6 +60,10 @@ class TinybirdCopyOperator(TinybirdJobOperator):
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""
         return job_xcom(job)
+
+    def row_counts(self, job: Job) -> RowCounts:
+        """Count the rows of the copy."""
+        return counts.of_copy(self.hook.client, job)
 
 
 class TinybirdSinkOperator(TinybirdJobOperator):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import jobs
+from airflow_provider_tinybird import jobs, outcomes
 from airflow_provider_tinybird._compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -117,15 +117,15 @@ class TinybirdJobSensor(BaseSensorOperator):
         outcome = jobs.look(self.hook.client, self._watch)
         if outcome is None:
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=job_xcom(jobs.job_or_error(outcome)))
+        return PokeReturnValue(is_done=True, xcom_value=job_xcom(outcomes.job_or_error(outcome)))
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
         """Take up what the trigger found, as the other modes would have."""
         with self._never_failing():
-            outcome = jobs.Outcome.from_payload(event)
-            if outcome.ending is jobs.Ending.TIMEOUT:
+            outcome = outcomes.Outcome.from_payload(event)
+            if outcome.ending is outcomes.Ending.TIMEOUT:
                 self._time_out(outcome.message)
-            return job_xcom(jobs.job_or_error(outcome))
+            return job_xcom(outcomes.job_or_error(outcome))
 
     @contextmanager
     def _never_failing(self) -> Iterator[None]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import jobs
+from airflow_provider_tinybird import jobs, outcomes
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
 
 class TinybirdJobTrigger(BaseTrigger):
-    """Waits until a job is over and sends one :class:`~airflow_provider_tinybird.jobs.Outcome` as its event.
+    """Waits until a job is over and sends one :class:`~airflow_provider_tinybird.outcomes.Outcome` as its event.
 
     Its arguments are stored by Airflow while a task is deferred, also across upgrades of this package: plain JSON, no
     secrets, and new ones have defaults.
@@ -86,7 +86,7 @@ class TinybirdJobTrigger(BaseTrigger):
             self.log.exception("Waiting for job %s broke.", self.job_id)
             why = redact(f"{type(e).__name__}: {e}")
             message = f"Job {self.job_id} could not be watched and may go on running: {why}"
-            outcome = jobs.Outcome(ending=jobs.Ending.LOST, job_id=self.job_id, message=message)
+            outcome = outcomes.Outcome(ending=outcomes.Ending.LOST, job_id=self.job_id, message=message)
         yield TriggerEvent(outcome.to_payload())
 
     async def on_kill(self) -> None:

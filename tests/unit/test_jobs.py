@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_tinybird import jobs
+from airflow_provider_tinybird import jobs, outcomes
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import (
     AccessDeniedError,
@@ -290,11 +290,11 @@ class TestOutcome:
     )
     def test_each_ending_has_its_error(self, ending, error):
         with pytest.raises(error, match=r"It broke\. And a note\."):
-            jobs.job_or_error(Outcome(ending=ending, job_id="j1", message="It broke."), note="And a note.")
+            outcomes.job_or_error(Outcome(ending=ending, job_id="j1", message="It broke."), note="And a note.")
 
     def test_a_done_job_is_returned(self):
         outcome = Outcome(ending=Ending.DONE, job_id="j1", job={"id": "j1", "status": "done", "rows_affected": 7})
-        assert jobs.job_or_error(outcome).rows_affected == 7
+        assert outcomes.job_or_error(outcome).rows_affected == 7
 
 
 class TestCancel:
@@ -332,7 +332,7 @@ class TestSmallJson:
             "text": "x" * 10_000,
             "deep": {"token": tinybird.token, "pair": (1, None, True)},
         }
-        small = jobs.small_json(big)
+        small = outcomes.small_json(big)
         assert small["url"] == "https://bucket/key.csv?***"
         assert len(small["rows"]) == 100
         assert len(small["text"]) < 2100

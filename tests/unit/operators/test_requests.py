@@ -44,7 +44,7 @@ def run(cls: type[Any], **arguments: Any) -> Any:
 
 
 class TestImports:
-    KEYS = ("id", "import_id", "job_id", "job_url", "status", "job", "datasource")
+    KEYS = ("id", "import_id", "job_id", "job_url", "status", "job", "datasource", "rows")
 
     @pytest.fixture(autouse=True)
     def _accept(self, tinybird):
@@ -132,7 +132,8 @@ class TestImports:
         tinybird.job("j1", "done", kind="import", datasource={"name": "flights"}, quarantine_rows=3, invalid_lines=2)
         value = run(TinybirdAppendUrlOperator, datasource="flights", url="https://host/x.csv")
         assert value["job"]["quarantine_rows"] == 3
-        assert "3 rows of import job j1 went to quarantine and 2 lines could not be read" in logs.text
+        assert (value["quarantine_rows"], value["invalid_lines"]) == (3, 2)
+        assert "3 rows went to quarantine and 2 lines could not be read" in logs.text
         assert "'flights_quarantine'" in logs.text
 
 
@@ -240,7 +241,7 @@ class TestPipes:
             "_mode": "replace",
             "on_demand_compute": "true",
         }
-        assert set(value) == {"job_id", "status", "job"}
+        assert set(value) == {"job_id", "status", "job", "rows"}
         assert value["job_id"] == "j1"  # and not the node's id
 
     def test_copy_as_the_pipe_is_configured(self, tinybird):

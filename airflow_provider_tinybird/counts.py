@@ -1,0 +1,54 @@
+"""How many rows a job wrote. It is told in another place for each kind of job, and sometimes nowhere."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_tinybird.api import jobs as jobs_api
+from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.job import Job
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows of one job; ``None`` where Tinybird does not tell.
+
+    :param rows: rows written.
+    :param quarantine_rows: rows that went to quarantine.
+    :param invalid_lines: lines that could not be read at all.
+    """
+
+    rows: int | None = None
+    quarantine_rows: int | None = None
+    invalid_lines: int | None = None
+
+    def as_xcom(self) -> dict[str, Any]:
+        """Make it JSON: ``rows``, and what else is known."""
+        more = {"quarantine_rows": self.quarantine_rows, "invalid_lines": self.invalid_lines}
+        return {"rows": self.rows} | {key: value for key, value in more.items() if value is not None}
+
+
+def of_import(client: Client, job: Job) -> RowCounts:
+    """Count the rows of an import: by its blocks, since the job's ``statistics`` are those of the whole data source."""
+    blocks = None
+    try:
+        blocks = client.send(jobs_api.get_job(job.id, blocks=True)).blocks
+    except TinybirdError as e:
+        log.warning("The rows of %s are not known: %s", job, e)
+    quarantined = job.quarantine_rows if job.quarantine_rows is not None else (blocks.quarantined if blocks else None)
+    return RowCounts(blocks.lines if blocks else None, quarantined, job.invalid_lines)
+
+
+def of_copy(client: Client, job: Job) -> RowCounts:
+    """Count the rows of a copy by Tinybird's log of operations, which is written a little later and needs a wide token."""
+    try:
+        written = client.send(jobs_api.count_written_rows(job.id))
+    except TinybirdError as e:
+        log.debug("The rows of %s are not known: %s", job, e)
+        return RowCounts()
+    return RowCounts(rows=written)
