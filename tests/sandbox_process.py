@@ -59,6 +59,10 @@ class SandboxProcess:
         """Headers that carry the token."""
         return {"Authorization": f"Bearer {self.token}"}
 
+    def next_line(self, timeout: float = 10) -> str:
+        """The next line that it writes to its standard output, after the ready line."""
+        return self._lines.get(timeout=timeout) or ""
+
     def errors(self) -> str:
         """What it wrote to its standard error."""
         # The process shares the position in the file, so that must not be moved.

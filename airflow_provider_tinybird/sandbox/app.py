@@ -92,6 +92,7 @@ def make_app(box: Sandbox) -> ASGIApp:
     ]
     routes.append(Route("/files/{path:path}", _file_endpoint(box), methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    app.router.redirect_slashes = False
 
     async def without_trailing_slash(scope: Scope, receive: Receive, send: Send) -> None:
         # Tinybird takes a trailing slash on every path; the router would answer with a redirect.

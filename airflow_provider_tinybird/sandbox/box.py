@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -39,12 +40,16 @@ class Options:
 class Sandbox:
     """Engine, workspace and jobs over one data directory.
 
-    :raises EngineError: when another process has the directory open.
+    :raises BlockingIOError: when another process has the directory.
+    :raises EngineError: when the engine cannot open it.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         options.data.mkdir(parents=True, exist_ok=True)
+        # The engine refuses a second process too, but in many lines, and it would find our files changed.
+        self._lock = (options.data / "lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.engine = Engine(options.data / "clickhouse", options.query_timeout)
         drop_scratch(self.engine)
         self.spool = options.data / "uploads"
@@ -64,3 +69,4 @@ class Sandbox:
         """Stop the jobs, then close the engine."""
         self.jobs.close()
         self.engine.close()
+        self._lock.close()
