@@ -81,6 +81,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/sandbox/reset", control.reset),
 )
 _THREADS = 8
+MAX_URL_BYTES = 8192
 _log = logging.getLogger(__name__)
 
 
@@ -95,6 +96,11 @@ def make_app(box: Sandbox) -> ASGIApp:
     app.router.redirect_slashes = False
 
     async def without_trailing_slash(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+            await _error(ApiError(414, "The URL is too long: send the parameters in the body of a POST"))(
+                scope, receive, send
+            )
+            return
         # Tinybird takes a trailing slash on every path; the router would answer with a redirect.
         if scope["type"] == "http" and len(scope["path"]) > 1:
             scope = {**scope, "path": scope["path"].rstrip("/")}
@@ -169,5 +175,9 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     text = {404: "Not found: this path is not of the API, or not of the sandbox", 405: "Method not allowed"}.get(
         status, "Error"
     )
-    answer = error_answer(ApiError(status, text))
-    return Response(answer.body, status, {"Content-Type": answer.content_type})
+    return _error(ApiError(status, text))
+
+
+def _error(error: ApiError) -> Response:
+    answer = error_answer(error)
+    return Response(answer.body, answer.status, {"Content-Type": answer.content_type})

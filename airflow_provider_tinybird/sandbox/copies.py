@@ -12,7 +12,7 @@ from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
 from airflow_provider_tinybird.sandbox.jobs import Job
-from airflow_provider_tinybird.sandbox.pipes import described, described_node, schedule_of
+from airflow_provider_tinybird.sandbox.pipes import cron_of, described, described_node, schedule_of
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now
 from airflow_provider_tinybird.sandbox.sql import checked, template_parameters
 from airflow_provider_tinybird.sandbox.sqltext import quoted
@@ -128,7 +128,7 @@ def _copy_pipe(box: Sandbox, call: Call) -> tuple[Pipe, NodeFile]:
 def _schedule(box: Sandbox, call: Call, paused: bool) -> Answer:
     pipe, node = _copy_pipe(box, call)
     call.caller.require(PIPES_CREATE)
-    if not node.settings.get("copy_schedule"):
+    if cron_of(node) is None:
         raise bad_request(f"Pipe '{pipe.name}' has no schedule to {'pause' if paused else 'resume'}")
     (box.paused.add if paused else box.paused.discard)(pipe.name)
     return json_answer({**described(box, pipe, call.base_url), "schedule": schedule_of(box, pipe, node)})

@@ -31,6 +31,7 @@ _WRITE_SETTINGS = {
     # Compiling the expressions of an insert takes far longer than running them.
     "compile_expressions": "0",
     "compile_aggregate_expressions": "0",
+    "max_memory_usage": str(4 * 1024**3),
 }
 _READ_SETTINGS = {
     "date_time_input_format": "'best_effort'",

@@ -134,6 +134,7 @@ class JobQueue:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
+        self._killers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kill")
 
     def submit(self, job: Job, work: Work) -> Job:
         """Put a job in the queue.
@@ -201,7 +202,7 @@ class JobQueue:
                 return job
             job.stop.set()
         if working:
-            threading.Thread(target=self._kill_until_ended, args=(job,), daemon=True).start()
+            self._killers.submit(self._kill_until_ended, job)
         return job
 
     def _kill_until_ended(self, job: Job) -> None:
@@ -228,6 +229,7 @@ class JobQueue:
         """Stop every job and the threads."""
         self.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._killers.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, job: Job, work: Work) -> None:
         try:

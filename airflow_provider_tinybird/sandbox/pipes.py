@@ -99,9 +99,15 @@ def described(box: Sandbox, pipe: Pipe, base_url: str) -> dict[str, Any]:
     return shown
 
 
+def cron_of(node: NodeFile) -> str | None:
+    """When a copy node runs by itself; None for one that only runs on demand."""
+    cron = node.settings.get("copy_schedule", "").strip()
+    return None if cron.lower() in ("", "@on-demand") else cron
+
+
 def schedule_of(box: Sandbox, pipe: Pipe, node: NodeFile) -> dict[str, Any]:
     """The schedule of a copy pipe; the sandbox keeps its state, and never runs it by itself."""
-    cron = node.settings.get("copy_schedule")
+    cron = cron_of(node)
     paused = pipe.name in box.paused
     return {"timezone": "Etc/UTC", "cron": cron, "status": "shutdown" if paused or not cron else "running"}
 

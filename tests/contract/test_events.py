@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 import httpx
+import pyarrow as pa
 import pytest
 from sandbox_process import SandboxProcess
 
@@ -138,6 +139,15 @@ def test_gzip(client):
     body = gzip.compress(lines(ROW).encode()) + gzip.compress(b"\n" + lines(ROW).encode())
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/x-ndjson"}
     answer = client.post("/v0/events", params={"name": "events", "wait": "true"}, content=body, headers=headers)
+    assert answer.json() == {"successful_rows": 2, "quarantined_rows": 0}
+
+
+def test_zstd(client):
+    """Known of one client only: Content-Encoding: zstd."""
+    body = pa.compress(lines(ROW, ROW).encode(), codec="zstd", asbytes=True)
+    answer = client.post(
+        "/v0/events", params={"name": "events", "wait": "true"}, content=body, headers={"Content-Encoding": "zstd"}
+    )
     assert answer.json() == {"successful_rows": 2, "quarantined_rows": 0}
 
 

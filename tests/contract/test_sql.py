@@ -189,3 +189,10 @@ def test_scopes(narrow):
         assert client.post("/v0/sql", content="SELECT * FROM shops").status_code == 200
         assert client.get("/v0/sql", params={"q": "SELECT * FROM _", "pipeline": "shops"}).status_code == 200
         assert client.get("/v0/sql", params={"q": "SELECT * FROM _, totals", "pipeline": "shops"}).status_code == 403
+
+
+def test_a_long_url(client):
+    """Known of a client: 414 above about 8 kB; a body may be longer."""
+    sql = f"SELECT 1 AS n, '{'x' * 9000}' AS text FORMAT JSONEachRow"
+    assert client.get("/v0/sql", params={"q": sql}).status_code == 414
+    assert client.post("/v0/sql", content=sql).status_code == 200
