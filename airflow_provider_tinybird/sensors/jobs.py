@@ -114,7 +114,8 @@ class TinybirdJobSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
         """Look once."""
-        outcome = jobs.look(self.hook.client, self._watch)
+        watch = self._watch
+        outcome = jobs.look(self.hook.client, watch)
         if outcome is None:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=job_xcom(outcomes.job_or_error(outcome)))
