@@ -21,6 +21,7 @@ WITHOUT = {
     "in a quoted name": 'SELECT a AS "FORMAT JSON"',
     "in a name in backticks": "SELECT a AS `FORMAT JSON`",
     "in a heredoc": "SELECT $x$ it's FORMAT JSON$x$",
+    "in a heredoc that looks like a comment": "SELECT $$ -- $$ AS a",
     "in a middle comment": "SELECT /* FORMAT JSON */ 1",
     "in the name of a table": "SELECT * FROM format",
     "table with an alias": "SELECT * FROM format f",
