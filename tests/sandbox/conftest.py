@@ -1,0 +1,147 @@
+"""The provider against the sandbox: a ClickHouse engine behind Tinybird's API, whose jobs take their time."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sandbox_process import SandboxProcess
+
+PROJECT = Path(__file__).parent / "project"
+CSV = "day,carrier,delay\n2013-01-01,UA,2\n2013-01-01,AA,-5\n2013-01-02,UA,30\n2013-02-01,B6,11\n"
+"""Four flights, in two months."""
+
+
+class Box:
+    """The sandbox with nothing of the provider in between: what is in the tables, what came in, what goes wrong."""
+
+    def __init__(self, server: SandboxProcess, files: Path) -> None:
+        self.url = server.base_url
+        self.token = server.token
+        self.files = files
+        self._http = httpx.Client(base_url=server.base_url, headers=server.headers, timeout=30)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        answer = self._http.post("/v0/sql", content=f"{sql} FORMAT JSON")
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["data"]
+        return found
+
+    def count(self, datasource: str = "flights") -> int:
+        return int(self.rows(f"SELECT count() AS n FROM {datasource}")[0]["n"])
+
+    def fill(self) -> None:
+        """Put the four flights in."""
+        answer = self._http.post("/v0/datasources?name=flights&mode=append&format=csv", content=CSV)
+        assert answer.status_code == 200, answer.text
+
+    def narrow_token(self, *scopes: str) -> str:
+        params = [("name", " ".join(scopes)), *(("scope", scope) for scope in scopes)]
+        token: str = self._http.post("/v0/tokens", params=params).json()["token"]
+        return token
+
+    def fault(self, path: str, *, method: str | None = None, **fault: Any) -> None:
+        answer = self._http.post("/sandbox/faults", json={"match": {"path": path, "method": method}, **fault})
+        assert answer.status_code == 200, answer.text
+
+    def plan_job(self, name: str, **course: Any) -> None:
+        answer = self._http.post("/sandbox/jobs", json={"name": name, **course})
+        assert answer.status_code == 200, answer.text
+
+    def jobs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._http.get("/v0/jobs").json()["jobs"]
+        return found
+
+    def wait_for_jobs(self) -> None:
+        deadline = time.monotonic() + 20
+        while any(job["status"] in ("waiting", "working") for job in self.jobs()):
+            assert time.monotonic() < deadline, self.jobs()
+            time.sleep(0.02)
+
+    def seen(self, method: str, path: str) -> list[dict[str, Any]]:
+        """Requests with this method, whose path ends so."""
+        seen = self._http.get("/sandbox/requests").json()["requests"]
+        return [one for one in seen if one["method"] == method and one["path"].endswith(path)]
+
+    def close(self) -> None:
+        self._http.close()
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxProcess, Path]]:
+    files = tmp_path_factory.mktemp("files")
+    (files / "flights.csv").write_text(CSV)
+    with SandboxProcess("--project", PROJECT, "--files", files, "--job-delay", "0.15") as server:
+        yield server, files
+
+
+@pytest.fixture
+def box(_server: tuple[SandboxProcess, Path], connection: Callable[..., None]) -> Iterator[Box]:
+    """The sandbox as after its start, and the connection ``tinybird_default`` pointing at it."""
+    server, files = _server
+    server.reset()
+    box = Box(server, files)
+    connection(box.url, box.token)
+    yield box
+    box.close()
+
+
+def run_sync(cls: type[Any], **arguments: Any) -> Any:
+    """Run an operator in the worker from its start to its end."""
+    operator = _make(cls, arguments)
+    return _small_json(operator.execute({}))
+
+
+def run_deferred(cls: type[Any], **arguments: Any) -> Any:
+    """Run an operator that defers: its trigger made anew from what is stored, then the operator made anew."""
+    from airflow_provider_tinybird._compat import TaskDeferred
+
+    settings = {"deferrable": True, **arguments}
+    if "poke_interval" not in settings:
+        settings.setdefault("poll_interval", 0.05)
+    with pytest.raises(TaskDeferred) as caught:
+        _make(cls, settings).execute({})
+    wait = caught.value
+    event = asyncio.run(_only_event(*json.loads(json.dumps(wait.trigger.serialize()))))
+    resumed = _make(cls, settings)
+    return _small_json(getattr(resumed, wait.method_name)({}, json.loads(json.dumps(event)), **(wait.kwargs or {})))
+
+
+async def _only_event(path: str, arguments: dict[str, Any]) -> Any:
+    module, _, name = path.rpartition(".")
+    trigger = getattr(importlib.import_module(module), name)(**arguments)
+    events = [event.payload async for event in trigger.run()]
+    assert len(events) == 1
+    return events[0]
+
+
+def _make(cls: type[Any], arguments: dict[str, Any]) -> Any:
+    operator = cls(task_id="t", **arguments)
+    operator.render_template_fields({})
+    return operator
+
+
+def _small_json(value: Any) -> Any:
+    text = json.dumps(value)
+    assert len(text) < 10_000
+    assert json.loads(text) == value
+    return value
+
+
+@pytest.fixture(params=["sync", "deferred"])
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Run an operator: in the worker, and deferred through the real trigger."""
+    return run_sync if request.param == "sync" else run_deferred
+
+
+@pytest.fixture
+def run_here() -> Callable[..., Any]:
+    """Run an operator in the worker."""
+    return run_sync
