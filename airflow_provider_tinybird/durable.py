@@ -202,7 +202,7 @@ class Starter:
         try:
             job = self.client.send(submission.call)
         except OutcomeUnknownError as e:
-            found = self._search(submission, record.began_at, str(e), retry=False)
+            found = self._search(submission, record.began_at, e.cause, retry=False)
             if found is None:
                 return self._submit(submission, deadline)
             return self._adopt(submission, found, record.began_at, deadline)
@@ -292,6 +292,6 @@ class Starter:
             submission.call.what,
             "jobs list",
             f"{why.rstrip('.')}. {seen}",
-            "Look at them and at the rows. Then clear the task to run it again, or mark it as success. "
+            f"Look at {'them and at ' if candidates else ''}the rows. Then clear the task to run it again, or mark it as success. "
             "on_unknown='resubmit' always runs it again, at the risk of doubled data.",
         )

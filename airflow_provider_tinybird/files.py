@@ -117,8 +117,9 @@ def _clear_refusal(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
+        why = f"{e.strerror} ({e.filename})" if e.strerror and e.filename else e.strerror or str(e)
         raise InvalidInputError(
-            f"output_path {redact(path)!r} cannot be written: {redact(e.strerror or str(e))}. Give a file in a folder that this "
+            f"output_path {redact(path)!r} cannot be written: {redact(why)}. Give a file in a folder that this "
             "worker may write to."
         ) from e
 

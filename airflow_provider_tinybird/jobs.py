@@ -153,7 +153,7 @@ class Watch:
             return None
         allowed = self.rules.deadline - self.rules.started_at
         state = f"was still '{self._last.status_text}'" if self._last else "was never seen"
-        return self._outcome(Ending.TIMEOUT, f"{state} after {self._waited():.0f} s; timeout gives it {allowed:.0f} s")
+        return self._outcome(Ending.TIMEOUT, f"{state} after {self._waited():.0f} s; timeout gives it {allowed:g} s")
 
     def pause(self) -> float:
         """Seconds to wait before the next look, never past the deadline."""

@@ -151,6 +151,7 @@ class OutcomeUnknownError(TinybirdError):
     def __init__(self, what: str, where: str, cause: str, find_out: str) -> None:
         self.what = what
         self.where = where
+        self.cause = cause
         super().__init__(
             f"It is not known whether Tinybird did this: {what}. {_sentence(cause)} It was not sent again, because that could "
             f"double the data. {find_out} [{where}]"
