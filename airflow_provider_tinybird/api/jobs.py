@@ -58,7 +58,7 @@ def list_jobs(
 def newest_job(pipe: str) -> Call[Job | None]:
     """Get the newest job of a pipe. ``GET /v0/jobs?pipe_name=``.
 
-    :param pipe: name of the pipe.
+    :param pipe: name or id of the pipe.
     :return: the job; ``None`` when Tinybird remembers none. Scope: ``DATASOURCES:CREATE`` or ``ADMIN``.
     """
     resource_name("pipe", pipe)
@@ -66,7 +66,7 @@ def newest_job(pipe: str) -> Call[Job | None]:
         what=f"get the newest job of pipe '{pipe}'",
         method="GET",
         path="/v0/jobs",
-        params=pairs({"pipe_name": pipe}),
+        params=(("pipe_id" if pipe.startswith("t_") else "pipe_name", pipe),),
         read=_newest,
         repeat=Repeat.READ,
         scope=READ_JOBS,

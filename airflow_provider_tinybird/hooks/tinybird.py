@@ -22,8 +22,7 @@ from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
-from airflow_provider_tinybird.loads import Compression, send_batches
-from airflow_provider_tinybird.ndjson import batches
+from airflow_provider_tinybird.loads import Compression, Journal, checked_batches, send_batches
 from airflow_provider_tinybird.results import data_frame
 
 if TYPE_CHECKING:
@@ -95,7 +94,13 @@ class TinybirdHook(BaseHook):
         return self.client.send(call)
 
     def send_events(
-        self, datasource: str, data: Any, *, wait: bool = True, compression: str | None = None
+        self,
+        datasource: str,
+        data: Any,
+        *,
+        wait: bool = True,
+        compression: str | None = None,
+        journal: Journal | None = None,
     ) -> EventsResult:
         """Append rows that are in memory, in as many requests as they need.
 
@@ -103,10 +108,16 @@ class TinybirdHook(BaseHook):
         :param data: a pandas, polars or Arrow table, records, NDJSON, or a callable that returns or yields any of them.
         :param wait: have each request acknowledged by the database, instead of merely accepted.
         :param compression: ``gzip``, or ``None``.
+        :param journal: told of each request before it is sent.
         :return: rows in and rows in quarantine.
         """
         return send_batches(
-            self.client, datasource, batches(data), wait=wait, compression=Compression.parse(compression)
+            self.client,
+            datasource,
+            checked_batches(data),
+            wait=wait,
+            compression=Compression.parse(compression),
+            journal=journal,
         )
 
     def append_url(

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
+from airflow_provider_tinybird.durable import Attempt
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
 
 
 def seconds(value: float | timedelta, name: str) -> float:
@@ -59,3 +63,24 @@ class TinybirdOperator(BaseOperator):
     def hook(self) -> TinybirdHook:
         """The hook for the connection."""
         return TinybirdHook(self.tinybird_conn_id)
+
+
+def attempt_of(context: Context, retries: int) -> Attempt:
+    """Tell which attempt this is.
+
+    ``max_tries`` is the number of retries at first; an automatic retry leaves it alone, a clear sets it to the tries so
+    far plus the number of retries. So the first attempt, and the first after a clear, is the one that is just above the
+    difference.
+    """
+    ti = context.get("ti")
+    if ti is None:
+        return Attempt(max_tries=retries)
+    max_tries = int(ti.max_tries if ti.max_tries is not None else retries)
+    run = context.get("dag_run")
+    start = getattr(run, "start_date", None)
+    return Attempt(
+        max_tries=max_tries,
+        is_retry=int(ti.try_number) - (max_tries - retries) > 1,
+        first_started_at=start.timestamp() if start is not None else 0.0,
+        is_mapped=int(getattr(ti, "map_index", -1)) >= 0,
+    )

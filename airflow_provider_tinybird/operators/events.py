@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
+from airflow_provider_tinybird._compat import task_state_store
+from airflow_provider_tinybird.journal import LoadJournal
+from airflow_provider_tinybird.operators.base import TinybirdOperator, attempt_of, clear_failure
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -36,7 +38,8 @@ class TinybirdEventsOperator(TinybirdOperator):
     Token scope: ``DATASOURCES:APPEND:<datasource>``. Returns ``successful_rows, quarantined_rows``.
 
     A load that breaks after part of its rows are in fails for good, whatever ``retries`` says, and tells what is in:
-    running it again from the start would double those.
+    running it again from the start would double those. On Airflow 3.3 and later that also holds for a load whose worker was
+    killed; below, nothing remembers it. A cleared task always sends all of it.
 
     :param datasource: name of the data source (templated).
     :param data: a pandas, polars or Arrow table, a list of records, NDJSON text, or a callable without arguments that
@@ -56,11 +59,15 @@ class TinybirdEventsOperator(TinybirdOperator):
         self.wait = wait
         self.compression = compression
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         """Send the rows."""
         data = self.data.function if isinstance(self.data, _Uncalled) else self.data
+        journal = LoadJournal(task_state_store(context), attempt_of(context, int(self.retries or 0)))
         with clear_failure():
-            result = self.hook.send_events(self.datasource, data, wait=self.wait, compression=self.compression)
+            journal.refuse_to_repeat(self.datasource)
+            result = self.hook.send_events(
+                self.datasource, data, wait=self.wait, compression=self.compression, journal=journal
+            )
         self.log.info("%d rows are in data source '%s'.", result.successful_rows, self.datasource)
         if result.quarantined_rows:
             self.log.warning(

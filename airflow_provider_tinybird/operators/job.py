@@ -17,7 +17,7 @@ from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Started, Starter
-from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, seconds
+from airflow_provider_tinybird.operators.base import TinybirdOperator, attempt_of, clear_failure, seconds
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
@@ -253,27 +253,6 @@ class TinybirdJobOperator(TinybirdOperator):
                 job.datasource,
             )
         return self.job_result(job) | counts.as_xcom()
-
-
-def attempt_of(context: Context, retries: int) -> Attempt:
-    """Tell which attempt this is.
-
-    ``max_tries`` is the number of retries at first; an automatic retry leaves it alone, a clear sets it to the tries so
-    far plus the number of retries. So the first attempt, and the first after a clear, is the one that is just above the
-    difference.
-    """
-    ti = context.get("ti")
-    if ti is None:
-        return Attempt(max_tries=retries)
-    max_tries = int(ti.max_tries if ti.max_tries is not None else retries)
-    run = context.get("dag_run")
-    start = getattr(run, "start_date", None)
-    return Attempt(
-        max_tries=max_tries,
-        is_retry=int(ti.try_number) - (max_tries - retries) > 1,
-        first_started_at=start.timestamp() if start is not None else 0.0,
-        is_mapped=int(getattr(ti, "map_index", -1)) >= 0,
-    )
 
 
 def job_xcom(job: Job) -> dict[str, Any]:
