@@ -164,3 +164,25 @@ def test_writers_beside_each_other(client, query, wait_for_job):
     assert errors == []
     assert {wait_for_job(job["id"])["status"] for job in client.get("/v0/jobs").json()["jobs"]} == {"done"}
     assert query("SELECT count() AS n, uniqExact(shop, amount) AS different FROM sales") == [{"n": 40, "different": 20}]
+
+
+def test_a_replace_beside_appends_loses_none(client, query):
+    """The sandbox promises more than Tinybird here: its writers of one table take turns."""
+    condition = {"format": "csv", "mode": "replace", "name": "sales", "replace_condition": "toYYYYMM(day) = 202602"}
+
+    def send(number: int) -> None:
+        with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=60) as sender:
+            for turn in range(10):
+                sender.post(
+                    EVENTS, content=f'{{"day":"2026-01-01","shop":"{number}","amount":{turn}}}'
+                ).raise_for_status()
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(3)]
+    for sender in senders:
+        sender.start()
+    while any(sender.is_alive() for sender in senders):
+        client.post("/v0/datasources", params=condition, content="2026-02-01,b,1\n").raise_for_status()
+    assert query("SELECT toMonth(day) AS month, count() AS n FROM sales GROUP BY month ORDER BY month") == [
+        {"month": 1, "n": 30},
+        {"month": 2, "n": 1},
+    ]

@@ -148,6 +148,12 @@ def test_csv_headers_and_delimiters(client, query, text):
     assert query(SALES) == ROWS
 
 
+def test_a_first_line_that_is_data(client, query):
+    """Guess: a header is a line of which at least half of the fields name a column."""
+    client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,amount,1\n").raise_for_status()
+    assert query(SALES) == [{"day": "2026-01-01", "shop": "amount", "amount": 1}]
+
+
 def test_dialect_delimiter(client, query):
     """Documented: dialect_delimiter."""
     params = {"name": "sales", "mode": "append", "format": "csv", "dialect_delimiter": "#"}
@@ -385,6 +391,27 @@ def test_replace_cascades_to_materialized_views(client, query):
     client.post("/v0/datasources/sales/truncate")
     assert query("SELECT count() AS n FROM sales") == [{"n": 0}]
     assert len(query(totals)) == 2
+
+
+def test_replace_cascades_over_two_views(client, query):
+    """Views over views are filled anew too, the nearest first."""
+    client.post(
+        "/v0/datasources", params={"name": "grand", "schema": "total Int64", "engine": "SummingMergeTree"}
+    ).raise_for_status()
+    node = {
+        "name": "grand_sum",
+        "sql": "SELECT sum(total) AS total FROM sales_by_shop",
+        "type": "materialized",
+        "datasource": "grand",
+    }
+    client.post("/v0/pipes", json={"name": "grand_view", "nodes": [node]}).raise_for_status()
+    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
+    assert query("SELECT sum(total) AS n FROM grand") == [{"n": 3}]
+    client.post("/v0/datasources?name=sales&mode=replace&format=csv", content="2026-01-01,a,100\n")
+    assert query("SELECT sum(total) AS n FROM grand") == [{"n": 100}]
+    client.delete("/v0/pipes/grand_view").raise_for_status()
+    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
+    assert query("SELECT sum(total) AS n FROM grand") == [{"n": 100}]
 
 
 @pytest.mark.parametrize(

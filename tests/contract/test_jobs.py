@@ -52,14 +52,29 @@ def test_cancel_a_waiting_job(slow, poll):
 
 
 def test_cancel_a_working_job(client, poll, query):
-    """Documented: cancelling is not an end; cancelled follows. The engine's query is stopped."""
-    answer = client.post("/v0/pipes/copy_slow/copy", params={"_mode": "replace"})
-    job_id = answer.json()["job"]["id"]
-    poll(client, job_id, ("working",))
+    """Documented: cancelling is not an end; cancelled follows. The engine's query is stopped; what it wrote stays."""
+    job_id = client.post("/v0/pipes/copy_slow/copy").json()["job"]["id"]
+    rows = "SELECT count() AS n FROM totals"
+    while query(rows) == [{"n": 0}]:
+        assert client.get(f"/v0/jobs/{job_id}").json()["status"] in ("waiting", "working")
     cancelled = client.post(f"/v0/jobs/{job_id}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelling")
+    assert cancelled.json()["is_cancellable"] is False
+    job = poll(client, job_id, ("cancelled", "done", "error"))
+    assert (job["status"], "error" in job) == ("cancelled", False)
+    [written] = query(rows)
+    assert 0 < written["n"] < 10_000
+    assert query(rows) == [written]
+
+
+def test_cancel_a_working_replace(client, poll, query):
+    """A replace that is cancelled leaves the old rows."""
+    client.post("/v0/datasources?name=totals&mode=append&format=csv", content="shop,total\nold,1\n").raise_for_status()
+    job_id = client.post("/v0/pipes/copy_slow/copy?_mode=replace").json()["job"]["id"]
+    poll(client, job_id, ("working",))
+    client.post(f"/v0/jobs/{job_id}/cancel").raise_for_status()
     assert poll(client, job_id, ("cancelled", "done", "error"))["status"] == "cancelled"
-    assert query("SELECT count() AS n FROM totals") == [{"n": 0}]
+    assert query("SELECT shop FROM totals") == [{"shop": "old"}]
 
 
 def test_cancel_a_finished_job(client, wait_for_job):

@@ -128,6 +128,32 @@ def test_rows_definitions_and_tokens_survive(tmp_path):
         assert answer.json()["data"] == [{"n": 5}]
 
 
+def test_what_a_killed_job_left_behind_is_gone(tmp_path):
+    """A replace that was cut off in the middle: the old rows are there, and its copy is dropped at the next start."""
+    options = ("--data", tmp_path, "--project", ROOT / "tests" / "contract" / "project")
+
+    def copies() -> list[Path]:
+        return [path for path in (tmp_path / "clickhouse").rglob("*.sql") if "copy_" in path.name]
+
+    with SandboxProcess(*options) as server, httpx.Client(base_url=server.base_url, headers=server.headers) as client:
+        client.post(
+            "/v0/datasources?name=totals&mode=append&format=csv", content="shop,total\nold,1\n"
+        ).raise_for_status()
+        client.post("/v0/pipes/copy_slow/copy?_mode=replace").raise_for_status()
+        deadline = time.monotonic() + 20
+        while not copies():
+            assert time.monotonic() < deadline
+        server.process.kill()
+        server.process.wait()
+    assert copies()
+    with SandboxProcess(*options) as server:
+        assert not copies()
+        answer = httpx.post(
+            f"{server.base_url}/v0/sql", content="SELECT shop FROM totals FORMAT CSV", headers=server.headers
+        )
+        assert answer.text == '"old"\n'
+
+
 def test_a_project_on_older_data(tmp_path):
     """The same schema finds its rows again; another one is refused instead of losing them."""
     project, data = tmp_path / "project", tmp_path / "data"
