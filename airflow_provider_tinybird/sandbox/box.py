@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.faults import Monitor
+from airflow_provider_tinybird.sandbox.job_log import JobLog
 from airflow_provider_tinybird.sandbox.jobs import JobQueue
 from airflow_provider_tinybird.sandbox.tables import drop_scratch
 from airflow_provider_tinybird.sandbox.workspace import Workspace
@@ -57,7 +58,7 @@ class Sandbox:
         self.spool.mkdir()
         self.sinks = options.data / "sinks"
         self.workspace = Workspace(self.engine, options.data / "workspace.json")
-        self.jobs = JobQueue(self.engine, options.job_delay, options.max_copies)
+        self.jobs = JobQueue(self.engine, JobLog(options.data / "jobs.ndjson"), options.job_delay, options.max_copies)
         self.monitor = Monitor()
         self.paused: set[str] = set()
 

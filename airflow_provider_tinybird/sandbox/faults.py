@@ -15,12 +15,14 @@ from urllib.parse import parse_qsl
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from airflow_provider_tinybird.sandbox import UNSEEN_HEADER
 from airflow_provider_tinybird.sandbox.errors import bad_request
 
 _KEPT = 10_000
 _CUTS = ("before", "after")
 _KEYS = frozenset({"match", "times", "status", "headers", "body", "delay", "cut"})
 OWN_PATH = "/sandbox/"
+_UNSEEN = UNSEEN_HEADER.lower().encode()
 
 _connections: dict[tuple[str, int], asyncio.Transport] = {}
 
@@ -148,7 +150,7 @@ def with_faults(app: ASGIApp, monitor: Monitor) -> ASGIApp:
     """An application in front of another: records each request, and applies the faults."""
 
     async def monitored(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(OWN_PATH):
+        if scope["type"] != "http" or scope["path"].startswith(OWN_PATH) or _is_unseen(scope):
             await app(scope, receive, send)
             return
         seen = monitor.record(scope)
@@ -176,6 +178,10 @@ def with_faults(app: ASGIApp, monitor: Monitor) -> ASGIApp:
             await app(scope, receive, noting)
 
     return monitored
+
+
+def _is_unseen(scope: Scope) -> bool:
+    return any(key == _UNSEEN for key, _ in scope["headers"])
 
 
 async def _nowhere(_message: Message) -> None:

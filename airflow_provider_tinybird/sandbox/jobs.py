@@ -14,6 +14,7 @@ from typing import Any
 from airflow_provider_tinybird.sandbox.courses import Course, Courses
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
+from airflow_provider_tinybird.sandbox.job_log import JobLog
 from airflow_provider_tinybird.sandbox.resources import now, stamp
 
 KEPT_FOR = timedelta(hours=48)
@@ -125,13 +126,15 @@ class JobQueue:
 
     :param delay: seconds that each job spends waiting, and again working, beyond what it needs.
     :param max_copies: copies that may wait or work at the same time; None for any number.
+    :param log: keeps the jobs over a restart; one that broke off then is in error.
     """
 
-    def __init__(self, engine: Engine, delay: float = 0.0, max_copies: int | None = None) -> None:
+    def __init__(self, engine: Engine, log: JobLog, delay: float = 0.0, max_copies: int | None = None) -> None:
         self._engine = engine
+        self._log = log
         self._max_copies = max_copies
         self.courses = Courses(delay)
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, Job] = {job.id: job for job in map(self._from_log, log.load())}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="job")
         self._killers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kill")
@@ -147,6 +150,7 @@ class JobQueue:
             self._check_quota(job)
             job.course = self.courses.take(_names(job))
             self._jobs[job.id] = job
+        self._log.write(job)
         if job.course.takes_time:
             # Whoever only waits must not keep a worker from the others.
             threading.Thread(target=self._run, args=(job, work), daemon=True).start()
@@ -213,6 +217,12 @@ class JobQueue:
 
     def clear(self) -> None:
         """Cancel what runs, wait for it, and forget all jobs."""
+        self._stop_all()
+        with self._lock:
+            self._jobs.clear()
+        self._log.clear()
+
+    def _stop_all(self) -> None:
         self.courses.release()
         for job in list(self._jobs.values()):
             if job.is_cancellable:
@@ -222,12 +232,10 @@ class JobQueue:
                     continue  # it ended in between
         for job in list(self._jobs.values()):
             job.ended.wait(10)
-        with self._lock:
-            self._jobs.clear()
 
     def close(self) -> None:
         """Stop every job and the threads."""
-        self.clear()
+        self._stop_all()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._killers.shutdown(wait=True, cancel_futures=True)
 
@@ -271,10 +279,17 @@ class JobQueue:
             job.error = error
             self._set(job, status)
 
-    @staticmethod
-    def _set(job: Job, status: JobStatus) -> None:
+    def _set(self, job: Job, status: JobStatus) -> None:
         job.status = status
         job.updated_at = now()
+        self._log.write(job)
+
+    def _from_log(self, kept: dict[str, Any]) -> Job:
+        job = Job(**{**kept, "status": JobStatus(kept["status"])})
+        job.ended.set()
+        if not job.status.is_final:
+            self._end(job, JobStatus.ERROR, "The job broke off: the service was restarted")
+        return job
 
     def _drop_old(self) -> None:
         oldest = now() - KEPT_FOR
