@@ -85,11 +85,13 @@ def test_entry_points_lead_somewhere(wheel: zipfile.ZipFile) -> None:
     assert groups == {
         "apache_airflow_provider": {"provider_info": f"{PACKAGE}.get_provider_info:get_provider_info"},
         "console_scripts": {"tinybird-sandbox": f"{PACKAGE}.sandbox.cli:main"},
+        "pytest11": {"tinybird_sandbox": f"{PACKAGE}.sandbox.pytest_plugin"},
     }
     for entries in groups.values():
         for target in entries.values():
             module, _, name = target.partition(":")
-            assert callable(getattr(importlib.import_module(module), name))
+            loaded = importlib.import_module(module)
+            assert not name or callable(getattr(loaded, name))
 
 
 def test_classifiers_are_known_and_say_what_it_is_for(metadata: email.message.Message) -> None:
