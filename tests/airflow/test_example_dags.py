@@ -1,0 +1,232 @@
+"""A real Airflow runs each example DAG, and the one of the README, against the sandbox: states, results, and rows in ClickHouse."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
+DAGS = {path.stem for path in EXAMPLES}
+
+EVENTS = "SELECT toString(scheduled_at), carrier, flight, tailnum, origin, dest FROM cancellations ORDER BY ALL"
+PER_AIRPORT = "SELECT origin, count() FROM flights GROUP BY origin ORDER BY origin"
+
+
+def assert_green(run):
+    assert set(run.states.values()) == {"success"}, run.log[-6000:]
+    assert run.state == "success"
+
+
+def cancelled(flights: pd.DataFrame) -> pd.DataFrame:
+    return flights[flights["dep_time"].isna()]
+
+
+def as_events(flights: pd.DataFrame, minutes: bool) -> list[tuple[object, ...]]:
+    """What rows of the file look like in the data source cancellations."""
+    found = []
+    for row in flights.itertuples():
+        hour = pd.Timestamp(row.time_hour) + pd.Timedelta(minutes=row.minute if minutes else 0)
+        tailnum = None if pd.isna(row.tailnum) else row.tailnum
+        found.append((hour.strftime("%Y-%m-%d %H:%M:%S"), row.carrier, row.flight, tailnum, row.origin, row.dest))
+    return sorted(found, key=in_order)
+
+
+def in_order(row: tuple[object, ...]) -> tuple[object, ...]:
+    """As ClickHouse orders: NULL last."""
+    return tuple((value is None, value or "") if index == 3 else value for index, value in enumerate(row))
+
+
+def per_airport(flights: pd.DataFrame) -> list[tuple[str, int]]:
+    return list(flights.groupby("origin").size().items())
+
+
+def carrier_delays(flights: pd.DataFrame) -> list[tuple[object, ...]]:
+    """What the copy pipe makes, once cancelled flights are gone: carrier, flights, cancelled, mean and worst delay."""
+    flown = flights[flights["dep_time"].notna()].groupby("carrier")["dep_delay"].agg(["size", "mean", "max"])
+    not_flown = cancelled(flights).groupby("carrier").size()
+    rows = [
+        (carrier, int(row["size"]), int(not_flown.get(carrier, 0)), round(row["mean"], 1), int(row["max"]))
+        for carrier, row in flown.iterrows()
+    ]
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def test_each_dag_loads_without_errors_and_warnings(airflow):
+    assert airflow.bag["import_errors"] == {}
+    assert airflow.bag["warnings"] == []
+    assert airflow.bag["dags"] == sorted(DAGS | {"flights_to_tinybird"})
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_what_the_documentation_can_quote_begins_and_ends(path):
+    open_name = None
+    for action, name in re.findall(r"# \[(START|END) (\w+)\]", path.read_text()):
+        assert (open_name is None) if action == "START" else (open_name == name)
+        open_name = name if action == "START" else None
+    assert open_name is None
+
+
+@pytest.fixture(scope="module")
+def runs(airflow, tinybird):
+    """The quickstart, run twice: each run, and the rows that it left."""
+    found = []
+    for _ in range(2):
+        run = airflow.run("tinybird_quickstart", flights_url=tinybird.flights_url)
+        found.append((run, tinybird.rows(PER_AIRPORT), tinybird.rows(EVENTS)))
+    return found
+
+
+@pytest.mark.parametrize("time", [0, 1], ids=["first", "again"])
+def test_quickstart_is_green(runs, time):
+    run, _, _ = runs[time]
+    assert_green(run)
+    assert len(run.states) == 11
+
+
+@pytest.mark.parametrize("time", [0, 1], ids=["first", "again"])
+def test_quickstart_shows_the_numbers_of_pandas(runs, time, flights):
+    run, _, _ = runs[time]
+    expected = carrier_delays(flights)[:10]
+    assert [tuple(row.values()) for row in run.results["query_delays"]["data"]] == expected
+    header, *lines = run.results["show_delays"].splitlines()
+    assert header.split() == ["carrier", "flights", "cancelled", "mean", "delay", "worst", "delay"]
+    shown = [f"{a} {b:,} {c:,} {d:.1f} {e:,}" for a, b, c, d, e in expected]
+    assert [" ".join(line.split()) for line in lines] == shown
+    assert "\n".join(lines) in run.log
+
+
+@pytest.mark.parametrize("time", [0, 1], ids=["first", "again"])
+def test_quickstart_moves_the_cancelled_flights(runs, time, flights):
+    run, left, events = runs[time]
+    gone = cancelled(flights)
+    assert left == per_airport(flights[flights["dep_time"].notna()])
+    assert events == as_events(gone, minutes=True)
+    assert run.results["append_flights"]["rows"] == len(flights)
+    assert run.results["send_cancellations"] == {"successful_rows": len(gone), "quarantined_rows": 0}
+    assert run.results["count_cancelled"] == {"rows_to_be_deleted": len(gone)}
+    assert run.results["delete_cancelled"]["status"] == "waiting"
+    assert run.results["wait_for_delete"]["job"]["rows_affected"] == len(gone)
+    assert run.results["copy_carrier_delays"]["status"] == "done"
+
+
+def test_quickstart_deletes_nothing_that_is_not_among_the_events(runs, airflow, tinybird, served, flights):
+    """A file in which one flight more is cancelled than the events say."""
+    header, first, *rest = gzip.decompress(
+        (ROOT / "example_dags/data/flights_2013_01.csv.gz").read_bytes()
+    ).splitlines()
+    values = first.split(b",")
+    values[header.split(b",").index(b"dep_time")] = b""
+    (served.folder / "changed.csv").write_bytes(b"\n".join([header, b",".join(values), *rest]))
+    run = airflow.run("tinybird_quickstart", flights_url=f"{served.url}/changed.csv")
+    assert run.states["compare_counts"] == "failed"
+    assert run.states["delete_cancelled"] == "upstream_failed"
+    assert tinybird.rows(PER_AIRPORT) == per_airport(flights)
+
+
+def test_append(airflow, tinybird, flights, tmp_path):
+    run = airflow.run("tinybird_append", flights_url=tinybird.flights_url, folder=str(tmp_path))
+    assert_green(run)
+    assert run.results["append_url"]["rows"] == len(flights)
+    assert run.results["replace_jfk"]["job"]["mode"] == "replace"
+    assert tinybird.rows(PER_AIRPORT) == per_airport(flights)
+    assert run.results["append_file"]["rows"] == len(cancelled(flights))
+    assert tinybird.rows(EVENTS) == as_events(cancelled(flights), minutes=False)
+
+
+def test_events(airflow, tinybird, flights):
+    run = airflow.run("tinybird_events")
+    assert_green(run)
+    gone = cancelled(flights)
+    sent = {name: run.results[name]["successful_rows"] for name in ("send_dataframe", "send_generator", "send_records")}
+    origins = dict(per_airport(gone))
+    assert sent == {"send_dataframe": origins["EWR"], "send_generator": origins["JFK"], "send_records": origins["LGA"]}
+    assert run.results["send_ndjson"] == {"successful_rows": 1, "quarantined_rows": 1}
+    february = ("2013-02-01 18:29:00", "EV", 3840, "N15574", "EWR", "MEM")
+    assert tinybird.rows(EVENTS) == sorted([*as_events(gone, minutes=False), february], key=in_order)
+    assert tinybird.rows("SELECT flight FROM cancellations_quarantine") == [("EV4312",)]
+
+
+def test_delete(airflow, tinybird, flights):
+    run = airflow.run("tinybird_delete", flights_url=tinybird.flights_url, before_day=4)
+    assert_green(run)
+    old = flights["day"] < 4
+    aircraft = ~old & (flights["tailnum"] == "N14228")
+    assert run.results["count_old"] == {"rows_to_be_deleted": old.sum()}
+    assert run.results["delete_old"]["rows_affected"] == old.sum()
+    assert aircraft.sum() > 0
+    assert run.results["delete_one_aircraft"]["rows_affected"] == aircraft.sum()
+    assert tinybird.rows(PER_AIRPORT) == per_airport(flights[~old & ~aircraft])
+    assert run.results["truncate"]["truncated"] is True
+    assert tinybird.rows("SELECT count() FROM cancellations") == [(0,)]
+
+
+def test_pipes(airflow, tinybird, flights, tmp_path):
+    run = airflow.run("tinybird_pipes", flights_url=tinybird.flights_url, folder=str(tmp_path))
+    assert_green(run)
+    chosen = flights[flights["origin"].isin(["JFK", "LGA"])]
+    expected = list(chosen.groupby(["origin", "carrier"]).size().items())
+    copied = tinybird.rows("SELECT origin, carrier, flights FROM carrier_delays ORDER BY origin, carrier")
+    assert copied == [(*key, count) for key, count in expected]
+
+    files = list(tinybird.data.rglob("*.csv.gz"))
+    exported = {
+        path.name: list(csv.DictReader(gzip.decompress(path.read_bytes()).decode().splitlines())) for path in files
+    }
+    assert sorted(exported) == ["JFK.csv.gz", "LGA.csv.gz"]
+    rows = [(row["origin"], row["carrier"], int(row["flights"])) for name in sorted(exported) for row in exported[name]]
+    assert rows == copied
+
+    late = flights["dep_delay"] >= 15
+    days = flights.assign(late=late).groupby(["origin", "day"]).agg(flights=("late", "size"), late=("late", "sum"))
+    sums = (
+        "SELECT origin, toDayOfMonth(date), sum(flights), sum(late) FROM daily_departures GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    assert tinybird.rows(sums) == [(*key, row["flights"], row["late"]) for key, row in days.iterrows()]
+
+    routes = flights.groupby(["origin", "dest"]).size().reset_index(name="flights")
+    routes = routes.sort_values(["flights", "origin", "dest"], ascending=[False, True, True])
+    top = routes[routes["origin"] != "EWR"].head(5)
+    found = [(row["origin"], row["dest"], row["flights"]) for row in run.results["busiest_routes"]["data"]]
+    assert found == list(top.itertuples(index=False, name=None))
+
+    path = Path(run.results["all_routes"]["output_path"])
+    assert path == tmp_path / "routes.csv"
+    written = pd.read_csv(path)[["origin", "dest", "flights"]]
+    assert list(written.itertuples(index=False, name=None)) == list(routes.itertuples(index=False, name=None))
+
+
+def test_query(airflow, tinybird, flights, tmp_path):
+    run = airflow.run("tinybird_query", flights_url=tinybird.flights_url, folder=str(tmp_path))
+    assert_green(run)
+    assert [tuple(row.values()) for row in run.results["flights_by_airport"]["data"]] == per_airport(flights)
+    table = pq.read_table(run.results["export_parquet"]["output_path"])
+    late = flights[flights["dep_delay"] >= 60]
+    assert sorted(table.column("dep_delay").to_pylist()) == sorted(late["dep_delay"])
+    assert table.column_names == list(flights.columns)
+    medians = flights[flights["dep_delay"].notna()].groupby("hour")["dep_delay"].median()
+    assert run.results["worst_hour"] == medians.idxmax()
+
+
+def test_jobs(airflow, tinybird, flights):
+    run = airflow.run("tinybird_jobs", flights_url=tinybird.flights_url)
+    assert_green(run)
+    job_id = run.results["start_load"]["job_id"]
+    assert run.results["start_load"]["status"] == "waiting"
+    for name in ("wait_deferred", "wait_poking", "wait_rescheduled"):
+        assert (run.results[name]["job_id"], run.results[name]["status"]) == (job_id, "done")
+    assert run.results["count_flights"]["data"] == [{"flights": len(flights)}]
+
+
+def test_the_dag_of_the_readme(airflow, tinybird, flights):
+    run = airflow.run("flights_to_tinybird")
+    assert_green(run)
+    assert tinybird.rows(PER_AIRPORT) == per_airport(flights)
+    means = flights.groupby("carrier")["dep_delay"].agg(["mean", "size"])
+    assert run.results["worst_carrier"] == means[means["size"] > 100]["mean"].idxmax()
