@@ -333,25 +333,17 @@ def described(result: Any) -> str:
             return f"{rows:,} rows match; nothing is deleted yet"
         case {"successful_rows": rows, "quarantined_rows": bad}:
             return f"{rows:,} events are in, {bad:,} in quarantine"
-        case {"job": {"kind": str(kind), "status": str(status)} as job}:
-            return f"{kind.removesuffix('_data')} job is {status}{rows_of(job)}"
+        case {"job": {"kind": str(kind), "rows_affected": int(rows)}, "status": "done"}:
+            return f"{kind.removesuffix('_data')} job is done, {rows:,} rows are gone"
+        case {"job": {"kind": str(kind)}, "status": "done", "rows": int(rows)}:
+            return f"{kind} job is done, {rows:,} rows are in"
+        case {"job": {"kind": str(kind)}, "status": str(status)}:
+            return f"{kind.removesuffix('_data')} job is {status}{'; a sensor waits for it' * (status != 'done')}"
         case {"data": list() as rows}:
             return f"{len(rows):,} rows"
         case int():
             return f"{result:,} rows, as many as events"
     return "the table below"
-
-
-def rows_of(job: Any) -> str:
-    """Say how many rows a job wrote or took away, where it tells."""
-    match job:
-        case {"status": "waiting"}:
-            return "; a sensor waits for its end"
-        case {"rows_affected": rows}:
-            return f", {rows:,} rows are gone"
-        case {"kind": "import", "statistics": {"row_count": rows}}:
-            return f", {rows:,} rows are in"
-    return ""
 
 
 def reason_of(task: str, process: Process) -> str:
@@ -363,13 +355,13 @@ def reason_of(task: str, process: Process) -> str:
     errors = [at for at, line in enumerate(own) if stamped.match(line) and "[error" in line]
     if not errors:
         return "\n".join(own[-LINES_OF_ERRORS:])
-    block: list[str] = [own[errors[0]]]
+    block: list[str] = []
     for line in own[errors[0] + 1 :]:
         if stamped.match(line):
             break
         if line and not line.startswith((" ", "Traceback")):
             block.append(line)
-    return "\n".join(block[-LINES_OF_ERRORS:])
+    return "\n".join(block[-LINES_OF_ERRORS:] or [own[errors[0]]])
 
 
 def main() -> int:
