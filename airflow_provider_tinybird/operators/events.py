@@ -27,6 +27,11 @@ class _Uncalled:
         update_wrapper(self, function)
         self.function = function
 
+    def __repr__(self) -> str:
+        # Without an address in it: older versions store this text, and another text makes another version of the DAG.
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return f"<callable {getattr(self.function, '__module__', '')}.{name}>"
+
     def __call__(self, **_: Any) -> Callable[[], Any]:
         """Be rendered."""
         return self.function

@@ -177,14 +177,15 @@ def test_a_template_field_can_be_mapped(cls, name):
     others = {key: value for key, value in REQUIRED[cls].items() if key != name}
     with dag():
         mapped = cls.partial(task_id="t", **others).expand(**{name: ["a", "b"]})
-    assert mapped.is_mapped
+    assert getattr(mapped.unmap({name: "b"}), name) == "b"
 
 
 @each
 def test_several_arguments_can_be_mapped(cls):
     with dag():
         mapped = cls.partial(task_id="t").expand_kwargs([REQUIRED[cls], REQUIRED[cls]])
-    assert mapped.is_mapped
+    operator = mapped.unmap(REQUIRED[cls])
+    assert {name: getattr(operator, name) for name in REQUIRED[cls]} == REQUIRED[cls]
 
 
 @pytest.mark.parametrize("cls", JOB_OPERATORS, ids=lambda cls: cls.__name__)
