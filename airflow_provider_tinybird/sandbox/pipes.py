@@ -18,14 +18,18 @@ from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, nee
 
 
 def list_pipes(box: Sandbox, call: Call) -> Answer:
-    """``GET /v0/pipes``: those that the token can read."""
-    token = call.caller
-    shown = [
-        described(box, pipe, call.base_url)
-        for pipe in box.workspace.pipes.values()
-        if token.allows(PIPES_CREATE, pipe_read_scope(pipe.name))
-    ]
-    return json_answer({"pipes": [picked(one, call.params(), ("id", "name")) for one in shown]})
+    """``GET /v0/pipes``: those that the token can read; ``attrs`` and ``node_attrs`` pick members of pipes and of nodes."""
+    token, params = call.caller, call.params()
+    # Clients that ask for members of nodes read the nodes, also when they leave them out of attrs.
+    always = ("id", "name", "nodes") if params.get("node_attrs") else ("id", "name")
+    shown = []
+    for pipe in box.workspace.pipes.values():
+        if token.allows(PIPES_CREATE, pipe_read_scope(pipe.name)):
+            whole = described(box, pipe, call.base_url)
+            wanted = {"attrs": params.get("node_attrs", "")}
+            whole["nodes"] = [picked(node, wanted, ("id", "name")) for node in whole["nodes"]]
+            shown.append(picked(whole, params, always))
+    return json_answer({"pipes": shown})
 
 
 def get_pipe(box: Sandbox, call: Call) -> Answer:
