@@ -23,6 +23,7 @@ from airflow_provider_tinybird.sandbox import (
     events,
     imports,
     jobs_api,
+    local,
     pages,
     pipes,
     populate,
@@ -38,7 +39,11 @@ from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answ
 Handler = Callable[[Sandbox, Call], Answer]
 
 _ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/tokens", pages.local_tokens),
+    ("GET", "/tokens", local.tokens),
+    ("GET", "/v0/user/workspaces", local.list_workspaces),
+    ("GET", "/v1/user/workspaces", local.list_workspaces),
+    ("GET", "/v1/environments", local.list_branches),
+    ("POST", "/v1/workspaces", local.create_workspace),
     ("GET", "/v0/health", pages.health),
     ("GET", "/v0/regions", pages.regions),
     ("GET", "/v0/auth", pages.auth),

@@ -61,6 +61,7 @@ class Sandbox:
         self.jobs = JobQueue(self.engine, JobLog(options.data / "jobs.ndjson"), options.job_delay, options.max_copies)
         self.monitor = Monitor()
         self.paused: set[str] = set()
+        self.workspace_names: set[str] = set()
 
     def spool_path(self) -> Path:
         """A path for a file on its way into the engine."""

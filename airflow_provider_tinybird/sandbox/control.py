@@ -49,5 +49,6 @@ def reset(box: Sandbox, _call: Call) -> Answer:
             box.engine.run(f"TRUNCATE TABLE IF EXISTS {qualified(row['name'])}")
     shutil.rmtree(box.sinks, ignore_errors=True)
     box.paused.clear()
+    box.workspace_names.clear()
     box.monitor.clear()
     return json_answer({"ok": True})

@@ -1,4 +1,4 @@
-"""Small answers about the sandbox itself: tokens, health, workspace, auth, regions."""
+"""Small answers about the sandbox itself: health, workspace, auth, regions, tokens."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed
 from airflow_provider_tinybird.sandbox.workspace import NAME, USER_EMAIL
-
-
-def local_tokens(box: Sandbox, _call: Call) -> Answer:
-    """``GET /tokens``, as Tinybird Local has it: without a token."""
-    fixed = box.workspace.fixed_token
-    return json_answer(
-        {
-            "user_token": fixed("user token"),
-            "admin_token": fixed("admin token"),
-            "workspace_admin_token": fixed("workspace admin token"),
-        }
-    )
 
 
 def health(_box: Sandbox, _call: Call) -> Answer:

@@ -1,0 +1,70 @@
+"""How clients find a workspace on Tinybird Local: its tokens for anybody, its workspaces by name, its branches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_tinybird.sandbox.auth import ADMIN
+from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer, needed
+from airflow_provider_tinybird.sandbox.workspace import NAME, USER_EMAIL
+
+ADMIN_TOKEN = "workspace admin token"  # noqa: S105 - the name of a token
+
+
+def tokens(box: Sandbox, _call: Call) -> Answer:
+    """``GET /tokens``: without a token."""
+    fixed = box.workspace.fixed_token
+    return json_answer(
+        {
+            "user_token": fixed("user token"),
+            "admin_token": fixed("admin token"),
+            "workspace_admin_token": fixed(ADMIN_TOKEN),
+        }
+    )
+
+
+def list_workspaces(box: Sandbox, call: Call) -> Answer:
+    """``GET /v1/user/workspaces``, in Classic ``/v0/user/workspaces``: the one workspace, by each name that it has been given."""
+    call.caller.require(ADMIN)
+    found: dict[str, Any] = {
+        "id": box.workspace.user_id,
+        "email": USER_EMAIL,
+        "workspaces": [_described(box, name) for name in (NAME, *sorted(box.workspace_names))],
+    }
+    if flag(call.params(), "with_organization"):
+        found |= {"organization_id": None, "organization_name": None}
+    return json_answer(found)
+
+
+def create_workspace(box: Sandbox, call: Call) -> Answer:
+    """``POST /v1/workspaces``: another name of the one workspace.
+
+    The command line makes a workspace for each folder that it runs in. One that is really another would not hold the project that the
+    sandbox was started with, and a sandbox is started anew where another one is wanted.
+    """
+    call.caller.require(ADMIN)
+    name = needed(call.params(), "name")
+    if name != NAME:
+        box.workspace_names.add(name)
+    return json_answer(_described(box, name))
+
+
+def list_branches(_box: Sandbox, call: Call) -> Answer:
+    """``GET /v1/environments``: there are no branches."""
+    call.caller.require(ADMIN)
+    return json_answer({"environments": []})
+
+
+def _described(box: Sandbox, name: str) -> dict[str, Any]:
+    return {
+        "id": box.workspace.id,
+        "name": name,
+        "token": box.workspace.fixed_token(ADMIN_TOKEN),
+        "plan": "local",
+        "role": "admin",
+        "owner": box.workspace.user_id,
+        "user_email": USER_EMAIL,
+        "main": None,
+        "is_branch": False,
+    }
