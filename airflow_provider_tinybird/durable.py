@@ -14,7 +14,13 @@ from typing import Any, Protocol
 
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import InvalidInputError, NotFoundError, OutcomeUnknownError
+from airflow_provider_tinybird.api.errors import (
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    TinybirdError,
+    UnreadableAnswerError,
+)
 from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.submissions import Submission
 
@@ -115,7 +121,7 @@ class Memory:
     def recall(self, submission: Submission) -> Record | None:
         """Return the record of this very request, made since the last clear."""
         stored = None if self._store is None else self._store.get(KEY)
-        if not isinstance(stored, Mapping):
+        if not isinstance(stored, Mapping) or "fingerprint" not in stored:
             return None
         names = Record.__dataclass_fields__
         try:
@@ -130,6 +136,11 @@ class Memory:
             log.info("Job %s was for another request: it is not taken for this one.", record.job_id)
             return None
         return record
+
+    def forget(self) -> None:
+        """Write that there is no job."""
+        if self._store is not None:
+            self._store.set(KEY, {"version": 1})
 
     def remember(self, record: Record) -> None:
         """Write the record."""
@@ -189,7 +200,7 @@ class Starter:
                 return self._adopt(submission, found, since, deadline)
         return self._submit(submission, deadline)
 
-    def _submit(self, submission: Submission, deadline: float) -> Started:
+    def _submit(self, submission: Submission, deadline: float, *, is_second: bool = False) -> Started:
         record = Record(
             fingerprint=submission.fingerprint,
             max_tries=self.memory.attempt.max_tries,
@@ -203,9 +214,17 @@ class Starter:
             job = self.client.send(submission.call)
         except OutcomeUnknownError as e:
             found = self._search(submission, record.began_at, e.cause, retry=False)
-            if found is None:
-                return self._submit(submission, deadline)
-            return self._adopt(submission, found, record.began_at, deadline)
+            if found is not None:
+                return self._adopt(submission, found, record.began_at, deadline)
+            if is_second:
+                raise
+            return self._submit(submission, deadline, is_second=True)
+        except UnreadableAnswerError:
+            raise  # it was accepted: a job may be running
+        except TinybirdError:
+            # Refused or not sent: nothing was started, and a retry must not look for a job.
+            self.memory.forget()
+            raise
         return self._remember(submission, job, record.began_at, deadline)
 
     def _remember(self, submission: Submission, job: Job, began_at: float, deadline: float) -> Started:

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_tinybird import submissions
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import OutcomeUnknownError
+from airflow_provider_tinybird.api.errors import OutcomeUnknownError, TinybirdError
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.settings import Settings, Token
 from airflow_provider_tinybird.durable import KEY, Attempt, Memory, OnUnknown, Starter
@@ -36,6 +36,7 @@ class Tinybird:
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
     lose: str = ""  # "after": the job is made and the answer lost; "before": the request is lost
+    refuse: httpx.Response | httpx.ConnectError | None = None
     submits: int = 0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -46,6 +47,10 @@ class Tinybird:
         if request.method == "GET":
             found = [job for job in self.jobs if job["id"] == path.rpartition("/")[2]]
             return httpx.Response(200, json=found[0]) if found else httpx.Response(404, json={"error": "no such job"})
+        if isinstance(self.refuse, httpx.ConnectError):
+            raise self.refuse
+        if self.refuse:
+            return self.refuse
         self.submits += 1
         if self.lose == "before":
             raise httpx.ReadTimeout("lost")
@@ -170,7 +175,7 @@ def test_a_record_of_a_later_version_or_of_rubbish_is_ignored(
     started = starter(store).start(copy(), deadline=deadline())
     store[KEY]["added_later"] = 1
     assert starter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == started.job.id
-    store[KEY] = {"job_id": "job-1"}
+    store[KEY] = {"fingerprint": "of another kind"}
     starter(store, is_retry=True).start(copy(), deadline=deadline())
     assert tinybird.submits == 2
 
@@ -250,6 +255,36 @@ def test_who_says_resubmit_gets_it_submitted_again(
     memory = Memory(store, Attempt(max_tries=2))
     risky = Starter(client=client, memory=memory, on_unknown=OnUnknown.RESUBMIT, sleep=lambda _: None)
     assert risky.start(copy(), deadline=deadline()).job.id == "job-2"
+
+
+def test_who_says_resubmit_and_loses_that_answer_too_gets_an_error(
+    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+) -> None:
+    tinybird.lose = "after"
+    with pytest.raises(OutcomeUnknownError):
+        starter(store, on_unknown="resubmit").start(copy(), deadline=deadline())
+    assert tinybird.submits == 2
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        httpx.Response(403, json={"error": "You have reached the maximum number of copy jobs"}),
+        httpx.Response(429, json={"error": "slow down"}),
+        httpx.Response(400, json={"error": "no such column"}),
+        httpx.ConnectError("refused"),
+    ],
+    ids=["quota", "rate", "sql", "connection"],
+)
+def test_after_a_refusal_a_retry_starts_the_job(
+    tinybird: Tinybird, store: Store, starter: Callable[..., Starter], refusal: httpx.Response | httpx.ConnectError
+) -> None:
+    tinybird.refuse = refusal
+    with pytest.raises(TinybirdError):
+        starter(store).start(copy(), deadline=deadline())
+    tinybird.refuse = None
+    tinybird.add(kind="copy", pipe_name="daily")
+    assert starter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == "job-2"
 
 
 def test_after_a_crash_between_submit_and_record_the_job_is_found(
