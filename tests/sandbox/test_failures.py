@@ -358,10 +358,10 @@ class TestJobs:
 
 def test_a_load_that_breaks_in_between_tells_what_is_in(box, run_here, monkeypatch):
     """And the rows in the table are those that it tells."""
-    from airflow_provider_tinybird.hooks import tinybird
     from airflow_provider_tinybird.ndjson import batches
 
-    monkeypatch.setattr(tinybird, "batches", lambda data: batches(data, max_bytes=100))
+    assert batches.__kwdefaults__ is not None
+    monkeypatch.setitem(batches.__kwdefaults__, "max_bytes", 100)  # two rows
     box.fault("/v0/events", delay=0, times=2)
     box.fault("/v0/events", cut="after")
     with pytest.raises(AirflowFailException) as caught:
