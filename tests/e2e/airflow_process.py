@@ -1,5 +1,8 @@
-"""A whole Airflow for tests: API server, scheduler with its workers, triggerer and DAG processor, each a process of its
+"""A whole Airflow for tests: API servers, scheduler with its workers, triggerer and DAG processor, each a process of its
 own, so that one of them can be killed and started again.
+
+There are two API servers, one for people and one for tasks: on SQLite the former blocks its event loop while it waits
+for a writer, and if that is a task that it serves itself, both wait for each other.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import httpx
 
 T = TypeVar("T")
 
-COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
+COMPONENTS = ("api-server", "execution-api", "scheduler", "triggerer", "dag-processor")
 START_TIMEOUT = 180.0
 PATIENCE = 240.0
 """Seconds that anything may take before it counts as never: generous, for slow machines."""
@@ -53,9 +57,16 @@ class Component:
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self._groups: list[int] = []
+        self._is_wanted = False
+
+    @property
+    def died(self) -> bool:
+        """Whether it ended although nobody asked for it."""
+        return self._is_wanted and self.process is not None and self.process.poll() is not None
 
     def start(self) -> None:
         """Start it."""
+        self._is_wanted = True
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
@@ -74,11 +85,13 @@ class Component:
         :param with_children: its children get the signal, too.
         """
         assert self.process is not None
+        self._is_wanted = False
         (os.killpg if with_children else os.kill)(self.process.pid, number)
         self.process.wait(60)
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to it and to all that its starts have left."""
+        self._is_wanted = False
         self._signal_groups(signal.SIGTERM)
 
     def stop(self) -> None:
@@ -105,19 +118,20 @@ class Airflow:
 
     :param home: its AIRFLOW_HOME, an empty directory.
     :param dags: the DAGs folder.
-    :param ports: three free ports: for the API, and for the log servers of workers and triggerer.
+    :param ports: four free ports: for the two API servers, and for the log servers of workers and triggerer.
     :param environment: further variables, such as connections.
     """
 
-    def __init__(self, home: Path, dags: Path, ports: tuple[int, int, int], environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, dags: Path, ports: tuple[int, ...], environment: Mapping[str, str]) -> None:
         self.home = home
         self.url = f"http://127.0.0.1:{ports[0]}"
         self._environment = {**os.environ, **_settings(home, dags, ports), **environment}
         self._airflow = [sys.executable, "-m", "airflow"]
         self._components = {
-            name: Component([*self._airflow, *_command(name, ports[0])], self._environment, home / f"{name}.log")
+            name: Component([*self._airflow, *_command(name, ports)], self._environment, home / f"{name}.log")
             for name in COMPONENTS
         }
+        self._one_writer = Lock()
         self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def __getitem__(self, name: str) -> Component:
@@ -125,8 +139,14 @@ class Airflow:
         return self._components[name]
 
     def __enter__(self) -> Airflow:
+        (self.home / "config").mkdir()
+        (self.home / "config" / "airflow_local_settings.py").write_text(_PRELOADED)
         migration = subprocess.run(
-            [*self._airflow, "db", "migrate"], env=self._environment, capture_output=True, text=True, timeout=START_TIMEOUT
+            [*self._airflow, "db", "migrate"],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=START_TIMEOUT,
         )
         if migration.returncode:
             raise RuntimeError(f"airflow db migrate failed:\n{migration.stdout[-2000:]}\n{migration.stderr[-4000:]}")
@@ -170,13 +190,14 @@ class Airflow:
 
     def trigger(self, dag_id: str) -> Run:
         """Start a run of a DAG."""
-        answer = self._client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None}).raise_for_status()
-        return Run(self, dag_id, answer.json()["dag_run_id"])
+        self.send("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "dag_run_id": dag_id})
+        return Run(self, dag_id, dag_id)
 
     def get(self, path: str, **params: Any) -> Any:
-        """Read from the REST API. SQLite lets only one write at a time, so an answer may be an error now and then."""
+        """Read from the REST API, patiently."""
 
         def look() -> dict[str, Any] | None:
+            self.check()
             try:
                 answer = self._client.get(path, params=params)
             except httpx.TransportError:
@@ -187,15 +208,20 @@ class Airflow:
 
     def send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
         """Change something by the REST API."""
-        answer = self._client.request(method, path, json=body)
+        with self._one_writer:  # SQLite takes one at a time
+            answer = self._client.request(method, path, json=body)
         if answer.is_error:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text[:500]}")
         return answer.json()
 
-    def _is_healthy(self) -> bool:
+    def check(self) -> None:
+        """Check that no process ended by itself."""
         for name, component in self._components.items():
-            if component.process is None or component.process.poll() is not None:
+            if component.died:
                 raise RuntimeError(f"the {name} ended by itself:\n{component.log.read_text()[-4000:]}")
+
+    def _is_healthy(self) -> bool:
+        self.check()
         try:
             health = self._client.get("/api/v2/monitor/health").raise_for_status().json()
         except httpx.HTTPError:
@@ -261,15 +287,29 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
+# Imported by the scheduler once, so that the processes of tasks, which are forked from it, need not: a third less to do.
+_PRELOADED = """
+import airflow.dag_processing.bundles.local
+import airflow.dag_processing.dagbag
+import airflow.sdk.execution_time.supervisor
+import airflow.sdk.execution_time.task_runner
+import airflow_provider_tinybird.operators.datasources
+import airflow_provider_tinybird.operators.pipes
+import airflow_provider_tinybird.sensors.jobs
+"""
 _MONITORED = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
-def _command(name: str, port: int) -> list[str]:
-    return [name, "--host", "127.0.0.1", "--port", str(port)] if name == "api-server" else [name]
+def _command(name: str, ports: tuple[int, ...]) -> list[str]:
+    apps = {"api-server": ("core", ports[0]), "execution-api": ("execution", ports[1])}
+    if name not in apps:
+        return [name]
+    app, port = apps[name]
+    return ["api-server", "--apps", app, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def _settings(home: Path, dags: Path, ports: tuple[int, int, int]) -> dict[str, str]:
-    api, worker_logs, trigger_logs = ports
+def _settings(home: Path, dags: Path, ports: tuple[int, ...]) -> dict[str, str]:
+    api, execution_api, worker_logs, trigger_logs = ports
     url = f"http://127.0.0.1:{api}"
     root = Path(__file__).resolve().parents[2]
     settings = {
@@ -277,8 +317,10 @@ def _settings(home: Path, dags: Path, ports: tuple[int, int, int]) -> dict[str, 
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "12",
+        # By default a writer gives up after 5 s of waiting for the others.
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=120",
         "CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
-        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_api}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
@@ -292,7 +334,7 @@ def _settings(home: Path, dags: Path, ports: tuple[int, int, int]) -> dict[str, 
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
-        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
+        "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "40",
         "SCHEDULER__MAX_TIS_PER_QUERY": "64",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
         "TRIGGERER__JOB_HEARTBEAT_SEC": "2",

@@ -10,12 +10,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-
 from e2e import scenarios  # noqa: F401 - registers them
 from e2e.scenario import SCENARIOS, Facts, Scenario
 from e2e.stage import Stage, World, running_world
 
-AT_ONCE = 12
+AT_ONCE = 8
 DAGS = Path(__file__).parent / "dags"
 
 
@@ -27,12 +26,13 @@ class Show:
 
     def __init__(self, world: World, wanted: list[Scenario]) -> None:
         self._world = world
+        world.wanted = wanted
         self._wanted = wanted
         self._facts: dict[str, Future[Facts]] = {one.name: Future() for one in wanted}
         self._thread = Thread(target=self._play_all, daemon=True)
 
     def start(self) -> None:
-        """Play them: first those that can go together, then those that cannot, one after the other."""
+        """Play them, phase after phase."""
         self._thread.start()
 
     def facts(self, name: str) -> Facts:
@@ -45,13 +45,13 @@ class Show:
         return {name: one.result() for name, one in ended.items()}
 
     def _play_all(self) -> None:
-        for phase, at_once in (("together", AT_ONCE), ("alone", 1), ("crowd", 1)):
-            with ThreadPoolExecutor(at_once) as pool:
+        for phase in dict.fromkeys(("together", *(one.phase for one in self._wanted))):
+            with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(self._play, [one for one in self._wanted if one.phase == phase]))
 
     def _play(self, one: Scenario) -> None:
         try:
-            self._facts[one.name].set_result(one.play(Stage(self._world, one.name, one.box)))
+            self._facts[one.name].set_result(one.play(Stage(self._world, one)))
         except BaseException as e:  # it belongs to the test that waits for it
             self._facts[one.name].set_exception(e)
 
@@ -59,7 +59,11 @@ class Show:
 @pytest.fixture(scope="session")
 def show(request: pytest.FixtureRequest) -> Iterator[Show]:
     """The scenarios of the tests that were selected, under way."""
-    names = {item.callspec.params["name"] for item in request.session.items if "show" in item.fixturenames and hasattr(item, "callspec")}
+    names = {
+        item.callspec.params["name"]
+        for item in request.session.items
+        if "show" in item.fixturenames and hasattr(item, "callspec")
+    }
     wanted = [one for one in SCENARIOS.values() if one.name in names]
     with (
         tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as place,
@@ -72,9 +76,9 @@ def show(request: pytest.FixtureRequest) -> Iterator[Show]:
         yield playing
 
 
-def _free_ports() -> tuple[int, int, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+def _free_ports() -> tuple[int, ...]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
     ports = tuple(one.getsockname()[1] for one in sockets)
     for one in sockets:
         one.close()
-    return ports[0], ports[1], ports[2]
+    return ports

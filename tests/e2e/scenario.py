@@ -38,8 +38,10 @@ class Scenario:
     :param waits: where the task waits.
     :param expected: what must come of it.
     :param play: does it.
-    :param phase: ``together`` with others, ``alone`` since it disturbs them, or ``crowd`` at the end.
+    :param phase: ``together`` with others; then those of each other phase, one phase after the other, since what they do
+        disturbs others.
     :param box: the sandbox that it runs on.
+    :param meets: the same for scenarios that have one thing done to all of them.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Scenario:
     play: Callable[[Stage], Facts]
     phase: str = "together"
     box: str = "default"
+    meets: str = ""
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -65,6 +68,7 @@ def scenario(
     waits: str = "worker",
     phase: str = "together",
     box: str = "default",
+    meets: str = "",
 ) -> Callable[[Callable[[Stage], Facts]], Callable[[Stage], Facts]]:
     """Register a function as a scenario.
 
@@ -76,7 +80,7 @@ def scenario(
         name = play.__name__
         found = [(f"{name}_{mode}", _MODES[mode]) for mode in modes] or [(name, waits)]
         for full, where in found:
-            SCENARIOS[full] = Scenario(full, injected, where, expected, play, phase, box)
+            SCENARIOS[full] = Scenario(full, injected, where, expected, play, phase, box, meets)
         return play
 
     return register

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Barrier, Lock
 from typing import Any
 
 import httpx
-from sandbox_process import SandboxProcess
-
 from e2e.airflow_process import PATIENCE, Airflow, Run, wait_until
 from e2e.proxy import Proxy
-from e2e.scenario import Facts
+from e2e.scenario import Facts, Scenario
+from sandbox_process import SandboxProcess
 
 ACTIVE = ("waiting", "working", "cancelling")
 _DATASOURCE = "SCHEMA >\n    `n` Int64\n"
@@ -101,12 +101,14 @@ class Box:
 class Stage:
     """What one scenario has in its hands."""
 
-    def __init__(self, world: World, name: str, box: str) -> None:
+    def __init__(self, world: World, scenario: Scenario) -> None:
+        name = scenario.name
         self.world = world
+        self.meets = scenario.meets
         self.airflow = world.airflow
         self.name = name
         self.target = target_of(name)
-        self.box = world.boxes[box]
+        self.box = world.boxes[scenario.box]
         self._run: Run | None = None
 
     @property
@@ -159,6 +161,13 @@ class Stage:
         task, supervisor = path.read_text().split()
         return int(task), int(supervisor)
 
+    def together(self, action: Callable[[], None]) -> None:
+        """Wait for the other scenarios that meet this one, then do something once for all of them."""
+        meeting = self.world.meeting(self.meets)
+        if meeting.wait(PATIENCE) == 0:
+            action()
+        meeting.wait(PATIENCE)
+
     def kill(self, *processes: int) -> None:
         """Kill processes with -9."""
         for process in processes:
@@ -198,10 +207,20 @@ class World:
         self.boxes = boxes
         self.proxies = proxies
         self.processes = processes
+        self.wanted: list[Scenario] = []
+        self._meetings: dict[str, Barrier] = {}
+        self._lock = Lock()
+
+    def meeting(self, name: str) -> Barrier:
+        """Where scenarios meet."""
+        with self._lock:
+            if name not in self._meetings:
+                self._meetings[name] = Barrier(sum(one.meets == name for one in self.wanted))
+            return self._meetings[name]
 
 
 @contextmanager
-def running_world(place: Path, dags: Path, names: list[str], ports: tuple[int, int, int]) -> Iterator[World]:
+def running_world(place: Path, dags: Path, names: list[str], ports: tuple[int, ...]) -> Iterator[World]:
     """Start a world.
 
     :param place: an empty directory.
@@ -241,4 +260,6 @@ def _connection(host: str, token: str) -> str:
 def _write_project(folder: Path, names: list[str]) -> None:
     for name in names:
         (folder / f"{target_of(name)}.datasource").write_text(_DATASOURCE)
-        (folder / f"{name}.pipe").write_text(_PIPE.format(target=target_of(name), sql=_MAPPED if name in MAPPED else _THREE))
+        (folder / f"{name}.pipe").write_text(
+            _PIPE.format(target=target_of(name), sql=_MAPPED if name in MAPPED else _THREE)
+        )

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from e2e import scenario
 from e2e.conftest import Show
 from e2e.scenario import SCENARIOS

@@ -142,7 +142,8 @@ with dag("crowd"):
 
 with dag("waited_for"):
     job = TinybirdCopyOperator(task_id="job", pipe="waited_for", wait_for_completion=False)
-    common = {"job_id": job.output["job_id"], "poke_interval": 1, "timeout": 600}
+    job_id = "{{ ti.xcom_pull(task_ids='job')['job_id'] }}"
+    common = {"job_id": job_id, "poke_interval": 1, "timeout": 600}
     TinybirdJobSensor(task_id="poke", **common)
     TinybirdJobSensor(task_id="reschedule", mode="reschedule", **common)
     TinybirdJobSensor(task_id="deferred", deferrable=True, **common)

@@ -88,64 +88,80 @@ def killed_polling_both(stage: Stage) -> Facts:
     return stage.facts()
 
 
-@scenario("triggerer killed (-9) and started again", waits="triggerer", phase="alone")
+@scenario(
+    "triggerer killed (-9) and started again", waits="triggerer", phase="triggerer killed", meets="triggerer killed"
+)
 def triggerer_killed(stage: Stage) -> Facts:
     deferred(stage)
-    stage.airflow["triggerer"].kill()
-    stage.airflow["triggerer"].start()
+    stage.together(stage.airflow["triggerer"].kill)
+    stage.together(stage.airflow["triggerer"].start)
     polls_again(stage)
-    assert stage.cancels() == 0
     stage.release()
-    return stage.facts()
+    return not_cancelled(stage)
 
 
-@scenario("triggerer killed (-9), started again after the job was done", waits="triggerer", phase="alone")
+@scenario(
+    "triggerer killed (-9), started again after the job was done",
+    waits="triggerer",
+    phase="triggerer killed",
+    meets="triggerer killed",
+)
 def triggerer_killed_late(stage: Stage) -> Facts:
     deferred(stage)
-    stage.airflow["triggerer"].kill()
+    stage.together(stage.airflow["triggerer"].kill)
     stage.release()
     stage.wait_for_job("done")
-    stage.airflow["triggerer"].start()
-    facts = stage.facts()
-    assert stage.cancels() == 0
-    return facts
+    stage.together(stage.airflow["triggerer"].start)
+    return not_cancelled(stage)
 
 
-@scenario("triggerer stopped (SIGTERM) and started again", waits="triggerer", phase="alone")
+@scenario("triggerer stopped (SIGTERM) and started again", waits="triggerer", phase="triggerer stopped")
 def triggerer_stopped(stage: Stage) -> Facts:
     deferred(stage)
     stage.airflow["triggerer"].kill(signal.SIGTERM, with_children=False)
     stage.airflow["triggerer"].start()
     polls_again(stage)
-    assert stage.cancels() == 0
     stage.release()
-    return stage.facts()
+    return not_cancelled(stage)
 
 
-@scenario("scheduler killed (-9) and started again, its workers go on", modes=BOTH, phase="alone")
+@scenario(
+    "scheduler killed (-9) and started again, its workers go on",
+    modes=BOTH,
+    phase="scheduler killed",
+    meets="scheduler killed",
+)
 def scheduler_killed(stage: Stage) -> Facts:
-    stage.course(hold="working")
-    stage.start()
-    stage.wait_until_waiting()
-    stage.airflow["scheduler"].kill(with_children=False)
-    stage.airflow["scheduler"].start()
-    stage.airflow.wait_until_healthy()
-    polls_again(stage)
-    stage.release()
-    return stage.facts()
+    return scheduler_started_again(stage, with_workers=False)
 
 
-@scenario("scheduler killed (-9) together with all workers, and started again", modes=BOTH, phase="alone")
+@scenario(
+    "scheduler killed (-9) together with all workers, and started again",
+    modes=BOTH,
+    phase="machine killed",
+    meets="machine killed",
+)
 def machine_killed(stage: Stage) -> Facts:
+    return scheduler_started_again(stage, with_workers=True)
+
+
+def scheduler_started_again(stage: Stage, *, with_workers: bool) -> Facts:
+    scheduler = stage.airflow["scheduler"]
     stage.course(hold="working")
     stage.start()
     stage.wait_until_waiting()
-    stage.airflow["scheduler"].kill()
-    stage.airflow["scheduler"].start()
+    stage.together(lambda: scheduler.kill(with_children=with_workers))
+    stage.together(scheduler.start)
     stage.airflow.wait_until_healthy()
     polls_again(stage)
     stage.release()
     return stage.facts()
+
+
+def not_cancelled(stage: Stage) -> Facts:
+    facts = stage.facts()
+    assert stage.cancels() == 0
+    return facts
 
 
 def deferred(stage: Stage) -> None:

@@ -85,15 +85,14 @@ def execution_timeout(stage: Stage) -> Facts:
 def quota(stage: Stage) -> Facts:
     stage.start()
     facts = stage.facts()
+    assert facts.task == ("success",) * 8, stage.run.log()[-20_000:]
     refused = [one for one in stage.box.requests("POST", f"/v0/pipes/{stage.name}/copy") if one["status"] == 403]
     assert refused, "the quota was never met"
     assert stage.box.distinct(stage.target) == 8
     return facts
 
 
-@scenario(
-    "job fails since Tinybird runs as many copies as it may", waits="triggerer", jobs=("error", "done")
-)
+@scenario("job fails since Tinybird runs as many copies as it may", waits="triggerer", jobs=("error", "done"))
 def no_slot_job(stage: Stage) -> Facts:
     stage.course(error=QUOTA, delay=1)
     stage.start()
@@ -123,14 +122,14 @@ def waited_for(stage: Stage) -> Facts:
     "Tinybird killed (-9) and started again, the job broke off: submitted again",
     modes=BOTH,
     jobs=("error", "done"),
-    phase="alone",
     box="fragile",
+    meets="sandbox",
 )
 def restarted(stage: Stage) -> Facts:
     stage.course(hold="working")
     stage.start()
     stage.wait_until_waiting()
-    stage.box.kill()
-    stage.box.start_again()
+    stage.together(stage.box.kill)
+    stage.together(stage.box.start_again)
     wait_until(f"end of the first job of {stage.name}", lambda: not stage.active_jobs())
     return stage.facts()

@@ -55,7 +55,8 @@ def answer_lost_url(stage: Stage) -> Facts:
 
 
 @scenario(
-    "answer to the submit lost after the work was done, copy that appends: red, the message names the job", task="failed"
+    "answer to the submit lost after the work was done, copy that appends: red, the message names the job",
+    task="failed",
 )
 def answer_lost_append(stage: Stage) -> Facts:
     stage.fault("POST", f"/v0/pipes/{stage.name}/copy", cut="after")
