@@ -118,7 +118,7 @@ class SandboxProcess:
             )
             answer = connection.getresponse()
             text = answer.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise SandboxError(f"the sandbox does not answer to {method} {path}: {error}\n{self.errors()}") from error
         finally:
             connection.close()
