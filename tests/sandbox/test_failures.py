@@ -330,7 +330,7 @@ class TestJobs:
     def test_a_kill_cancels_this_job_and_no_other(self, box, monkeypatch):
         box.plan_job("copy_totals", hold="waiting", times=2)
         other = COPY(task_id="other", pipe="copy_totals", wait_for_completion=False).execute({})["job_id"]
-        operator = COPY(task_id="t", pipe="copy_totals", poll_interval=0.05)
+        operator = COPY(task_id="t", pipe="copy_totals", poll_interval=0.05, timeout=30)
 
         def kill() -> None:
             deadline = time.monotonic() + 20
