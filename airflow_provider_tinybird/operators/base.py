@@ -42,7 +42,8 @@ def clear_failure() -> Iterator[None]:
     except TinybirdError as e:
         if e.retry_can_help:
             raise
-        raise AirflowFailException(str(e)) from e
+        # The message says it all; the chain would put it into the task's log twice, under sixty lines of frames.
+        raise AirflowFailException(str(e)) from None
 
 
 class TinybirdOperator(BaseOperator):
