@@ -275,7 +275,7 @@ def test_the_rate_limit_window_says_nothing_of_a_bad_gateway(wire):
     assert wire.waits[0] <= 1.0
 
 
-@pytest.mark.parametrize("wait", ["301", "inf", str(int(time.time()) + 60)])
+@pytest.mark.parametrize("wait", ["301", "inf", str(int(time.time()) + 60)], ids=["seconds", "for ever", "epoch"])
 def test_a_wait_beyond_the_total_fails_at_once(wire, wait):
     """An epoch in the header must not put a task to sleep for fifty years either."""
     wire.answers((429, {"error": "slow down"}, {"Retry-After": wait}))

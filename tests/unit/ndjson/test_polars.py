@@ -59,7 +59,9 @@ def test_series():
 
 
 @pytest.mark.parametrize(
-    "column", [pl.Series([object()], dtype=pl.Object), pl.Series([b"x"]), pl.Series([2**100], dtype=pl.Int128)], ids=str
+    "column",
+    [pl.Series([object()], dtype=pl.Object), pl.Series([b"x"]), pl.Series([2**100], dtype=pl.Int128)],
+    ids=["object", "binary", "int128"],
 )
 def test_refused(column):
     with pytest.raises(EncodeError, match="column 'bad'"):

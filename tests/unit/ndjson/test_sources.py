@@ -89,7 +89,9 @@ def test_everything_mixed_in_order():
 
 
 @pytest.mark.parametrize(
-    "data", [[], (), iter([]), "", [[], []], pa.table({"a": pa.array([], pa.int8())}), list], ids=repr
+    "data",
+    [[], (), iter([]), "", [[], []], pa.table({"a": pa.array([], pa.int8())}), list],
+    ids=["list", "tuple", "iterator", "text", "lists", "table", "callable"],
 )
 def test_no_rows_no_batches(data):
     assert list(batches(data)) == []
