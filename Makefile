@@ -13,10 +13,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock build clean sandbox
+.PHONY: help setup demo test e2e lint format lock build clean sandbox
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # "command -v" is not enough: version managers put names on the PATH that only say that this version is not installed.
 setup: ## Make .venv with everything in it (the other targets do it by themselves)
@@ -34,6 +34,10 @@ demo: setup ## Run the quickstart DAG on real data against a local sandbox
 
 test: lint ## Run all checks and all tests
 	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 $(ARGS))
+
+# WRITE_TABLE=1 writes what came of it into docs/reliability.md.
+e2e: setup ## Run what is tested on a whole Airflow ("make test" does, too)
+	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest tests/e2e $(ARGS))
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .
