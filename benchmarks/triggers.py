@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 NEVER = 4_000_000_000.0
+_AT_ONCE = 100
 _JOB = re.compile(rb"(?:/jobs/|run_id=|\"run_id\": ?)([0-9]+)")
 _ANSWERS = {
     b"/v0/jobs/": {"id": "1", "job_id": "1", "kind": "copy", "status": "working", "pipe_name": "daily"},
@@ -177,13 +178,13 @@ async def measure(contender: Contender, options: argparse.Namespace) -> Result:
     before = await asyncio.to_thread(counts, options.port)
     gc.collect()
     memory, cpu, began = resident_kb(), time.process_time(), time.monotonic()
-    tasks = [
-        asyncio.create_task(watch(contender.make(kind, 1000 + number, options.poll_interval)))
-        for number in range(options.triggers)
-    ]
+    tasks: list[asyncio.Task[Any]] = []
     waiting = 0
     while waiting < options.triggers and time.monotonic() - began < options.start_seconds:
-        await asyncio.sleep(0.5)
+        # By and by, so that one that blocks the loop cannot do so for longer than the time there is.
+        for number in range(len(tasks), min(len(tasks) + _AT_ONCE, options.triggers)):
+            tasks.append(asyncio.create_task(watch(contender.make(kind, 1000 + number, options.poll_interval))))
+        await asyncio.sleep(0 if len(tasks) < options.triggers else 0.5)
         waiting = (await asyncio.to_thread(counts, options.port))["jobs"] - before["jobs"]
         ended = [task for task in tasks if task.done()]
         if ended:

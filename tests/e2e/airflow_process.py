@@ -248,10 +248,15 @@ class Run:
         return [one["state"] for one in self.tasks(task_id)]
 
     def wait_for(self, *states: str, task_id: str = "job", patience: float = PATIENCE) -> list[str]:
-        """Wait until all instances of a task are in one of some states."""
+        """Wait until all instances of a task are in one of some states.
+
+        :raises AssertionError: they are over in another.
+        """
 
         def look() -> list[str] | None:
             found = self.states(task_id)
+            if found and all(one in _ENDS and one not in states for one in found):
+                raise AssertionError(f"{task_id} of {self.dag_id} is {found}, not {states}\n{self.log()[-8000:]}")
             return [str(one) for one in found] if found and all(one in states for one in found) else None
 
         try:
@@ -261,7 +266,7 @@ class Run:
 
     def wait_for_end(self, task_id: str = "job", patience: float = PATIENCE) -> list[str]:
         """Wait until all instances of a task are over."""
-        return self.wait_for("success", "failed", "skipped", "upstream_failed", task_id=task_id, patience=patience)
+        return self.wait_for(*_ENDS, task_id=task_id, patience=patience)
 
     def mark(self, state: str, task_id: str = "job") -> None:
         """Do what the button "Mark as ..." does."""
@@ -297,6 +302,7 @@ import airflow_provider_tinybird.operators.datasources
 import airflow_provider_tinybird.operators.pipes
 import airflow_provider_tinybird.sensors.jobs
 """
+_ENDS = ("success", "failed", "skipped", "upstream_failed")
 _MONITORED = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 

@@ -144,7 +144,9 @@ with dag("waited_for"):
     job = TinybirdCopyOperator(task_id="job", pipe="waited_for", wait_for_completion=False)
     job_id = "{{ ti.xcom_pull(task_ids='job')['job_id'] }}"
     common = {"job_id": job_id, "poke_interval": 1, "timeout": 600}
-    TinybirdJobSensor(task_id="poke", **common)
-    TinybirdJobSensor(task_id="reschedule", mode="reschedule", **common)
-    TinybirdJobSensor(task_id="deferred", deferrable=True, **common)
-    job >> TinybirdJobSensor(task_id="newest", pipe="waited_for", poke_interval=1, timeout=600)
+    job >> [
+        TinybirdJobSensor(task_id="poke", **common),
+        TinybirdJobSensor(task_id="reschedule", mode="reschedule", **common),
+        TinybirdJobSensor(task_id="deferred", deferrable=True, **common),
+        TinybirdJobSensor(task_id="newest", pipe="waited_for", poke_interval=1, timeout=600),
+    ]
