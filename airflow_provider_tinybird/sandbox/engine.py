@@ -20,6 +20,8 @@ from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 DATABASE = "workspace"
 SERVICE_DATABASE = "tinybird"
 
+# Of one statement: enough for what tests do, and what unpacks to gigabytes is refused before it harms the machine.
+_MEMORY = str(1024**3)
 _WRITE_SETTINGS = {
     # Tinybird takes ISO 8601 with T and Z for DateTime columns, not only the form of ClickHouse.
     "date_time_input_format": "'best_effort'",
@@ -31,7 +33,9 @@ _WRITE_SETTINGS = {
     # Compiling the expressions of an insert takes far longer than running them.
     "compile_expressions": "0",
     "compile_aggregate_expressions": "0",
-    "max_memory_usage": str(4 * 1024**3),
+    "max_memory_usage": _MEMORY,
+    # The default is 256 MiB, and an insert holds several such blocks at a time.
+    "min_insert_block_size_bytes": str(32 * 1024**2),
 }
 _READ_SETTINGS = {
     "date_time_input_format": "'best_effort'",
@@ -41,7 +45,7 @@ _READ_SETTINGS = {
     # The documented default of Tinybird is Binary, other than that of ClickHouse.
     "output_format_parquet_string_as_string": "0",
     "max_result_bytes": str(100 * 1024 * 1024),
-    "max_memory_usage": str(4 * 1024**3),
+    "max_memory_usage": _MEMORY,
 }
 
 
@@ -75,12 +79,16 @@ class Engine:
         self._sessions_lock = threading.Lock()
         self._table_locks: dict[str, threading.RLock] = {}
         path.mkdir(parents=True, exist_ok=True)
+        # Never used and never failing: with its last session the engine would go down.
+        self._open({}, read_only=False)
         for database in (DATABASE, SERVICE_DATABASE):
             self.run(f"CREATE DATABASE IF NOT EXISTS {quoted(database)} ENGINE = Atomic")
         self.run(f"USE {quoted(DATABASE)}")
-        self.table_functions = frozenset(
-            row["name"].lower() for row in self.rows("SELECT name FROM system.table_functions")
+        # Beside the table functions only those of artificial intelligence reach other hosts.
+        functions = self.rows(
+            "SELECT name FROM system.table_functions UNION ALL SELECT name FROM system.functions WHERE lower(name) LIKE 'ai%'"
         )
+        self.table_functions = frozenset(row["name"].lower() for row in functions)
         others = {row["name"].lower() for row in self.rows("SELECT name FROM system.databases")}
         self.other_databases = frozenset(others - {DATABASE, SERVICE_DATABASE})
 
@@ -90,11 +98,11 @@ class Engine:
         :param marker: text by which ``kill`` finds the statement while it runs.
         :raises EngineError: with ClickHouse's text.
         """
-        _query(self._writer(), f"/* {marker} */ {sql}" if marker else sql, "Null")
+        self._ask("writer", f"/* {marker} */ {sql}" if marker else sql, "Null")
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Run a query of ours and return its rows; 64-bit integers are ints."""
-        body = _query(self._writer(), sql, "JSONEachRow").bytes()
+        body = self._ask("writer", sql, "JSONEachRow").bytes()
         return [json.loads(line) for line in body.splitlines() if line]
 
     def scalar(self, sql: str) -> Any:
@@ -115,7 +123,7 @@ class Engine:
                 return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
             finally:
                 self._close_one(session)
-        result = _query(self._reader(), sql, output_format)
+        result = self._ask("reader", sql, output_format)
         return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
 
     def check(self, sql: str) -> list[tuple[str, str]]:
@@ -123,7 +131,7 @@ class Engine:
 
         :raises EngineError: when the query is wrong.
         """
-        body = _query(self._reader(), f"DESCRIBE TABLE (\n{sql}\n)", "JSONEachRow").bytes()
+        body = self._ask("reader", f"DESCRIBE TABLE (\n{sql}\n)", "JSONEachRow").bytes()
         return [(row["name"], row["type"]) for row in map(json.loads, body.splitlines())]
 
     def kill(self, marker: str) -> None:
@@ -154,15 +162,20 @@ class Engine:
         for session in sessions:
             session.cleanup()
 
-    def _writer(self) -> Any:
-        if not hasattr(self._local, "writer"):
-            self._local.writer = self._open(_WRITE_SETTINGS, read_only=False)
-        return self._local.writer
-
-    def _reader(self) -> Any:
-        if not hasattr(self._local, "reader"):
-            self._local.reader = self._open(_READ_SETTINGS, read_only=True)
-        return self._local.reader
+    def _ask(self, role: str, sql: str, output_format: str) -> Any:
+        """Ask this thread's session for reading or for writing."""
+        session = getattr(self._local, role, None)
+        if session is None:
+            writes = role == "writer"
+            session = self._open(_WRITE_SETTINGS if writes else _READ_SETTINGS, read_only=not writes)
+            setattr(self._local, role, session)
+        try:
+            return _query(session, sql, output_format)
+        except EngineError:
+            # What a failed query had put out already comes in front of the result of the session's next query.
+            delattr(self._local, role)
+            self._close_one(session)
+            raise
 
     def _open(self, settings: Mapping[str, str], read_only: bool) -> Any:
         try:
@@ -175,7 +188,8 @@ class Engine:
         _query(session, f"USE {quoted(DATABASE)}", "Null")
         if read_only:
             settings = {"max_execution_time": str(self._query_timeout), **settings}
-        _query(session, "SET " + ", ".join(f"{key} = {value}" for key, value in settings.items()), "Null")
+        if settings:
+            _query(session, "SET " + ", ".join(f"{key} = {value}" for key, value in settings.items()), "Null")
         if read_only:
             # Last, since nothing can be set afterwards. As a setting of the query it could be undone by a second statement.
             _query(session, "SET readonly = 1", "Null")
