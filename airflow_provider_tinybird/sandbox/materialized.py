@@ -105,6 +105,7 @@ def fill(box: Sandbox, view: View, into: str, sources: dict[str, str], marker: s
     :param into: the table to insert into.
     :param sources: queries that stand in for data sources.
     """
-    select = Composer(box.workspace.pipes, {}).pipe(view.pipe, view.node, sources)
+    # Pipes that it reads can be others than those it was made with.
+    select = checked(box, Composer(box.workspace.pipes, {}).pipe(view.pipe, view.node, sources))
     names = ", ".join(quoted(name) for name, _ in box.engine.check(select))
     box.engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}", marker)

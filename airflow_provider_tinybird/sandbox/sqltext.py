@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from airflow_provider_tinybird.sandbox.errors import bad_request
 
+# That of the engine for a whole query.
+MAX_BYTES = 256 * 1024
 # Names of FORMAT that Tinybird documents, with ClickHouse's own where they differ.
 FORMATS = {
     "csv": "CSV",
@@ -33,15 +35,27 @@ _SAFE_TABLE_FUNCTIONS = frozenset(
     )
 )
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|--[^\n]*|\#[!\ ][^\n]*|/\*.*?\*/)
-      | (?P<string>'(?:[^'\\]|\\.|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+    r"""(?P<space>\s+|(?:--|//|\#[!\ ])[^\n]*|/\*(?:(?!/\*|\*/).)*\*/)
+      | (?P<string>'(?:[^'\\]|\\.|'')*')
       | (?P<quoted>`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*")
+      | (?P<open>/\*.*|['`"].*)
       | (?P<number>\d[\w.]*)
       | (?P<word>[^\W\d]\w*)
       | (?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _READ_STARTS = ("select", "with", "(")
+# Pairs of words that are no query, or more than one.
+_REFUSED_PAIRS = {
+    # The embedded engine writes the file itself, even in read-only mode.
+    ("into", "outfile"): "INTO OUTFILE",
+    # A second statement, of any kind, without a semicolon.
+    ("parallel", "with"): "PARALLEL WITH",
+    # As a setting of a table it puts the rows into any folder, or onto another host.
+    ("disk", "("): "disk()",
+    # The engine writes this file where the query says.
+    ("input_format_record_errors_file_path", "="): "input_format_record_errors_file_path",
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,6 @@ def tokens_of(sql: str) -> list[SqlToken]:
 def _tokens(sql: str) -> Iterator[SqlToken]:
     for match in _TOKEN.finditer(sql):
         kind = match.lastgroup or "mark"
-        if kind == "tag":
-            kind = "string"
         if kind != "space":
             yield SqlToken(kind, match[0], match.start())
 
@@ -95,7 +107,7 @@ def statement_of(sql: str) -> str:
 
     :raises ApiError: 400, for an empty text or more than one statement.
     """
-    tokens = tokens_of(sql)
+    tokens = _clear_tokens(sql)
     ends = [index for index, token in enumerate(tokens) if token.text == ";" and token.kind == "mark"]
     if ends:
         if any(token.text != ";" for token in tokens[ends[0] :]):
@@ -133,15 +145,15 @@ def check_readable(sql: str, table_functions: Collection[str], databases: Collec
     :param databases: databases that are not for users, in lower case.
     :raises ApiError: 400 for another kind of statement, 403 for what is out of reach.
     """
-    tokens = tokens_of(sql)
+    tokens = _clear_tokens(sql)
     if not tokens or tokens[0].text.lower() not in _READ_STARTS:
-        raise bad_request(f"only SELECT can be run here, found {tokens[0].text if tokens else 'nothing'}")
+        raise bad_request(f"only SELECT can be run here, found {shortened(tokens[0].text) if tokens else 'nothing'}")
+    _check_parentheses(tokens)
     for index, token in enumerate(tokens[:-1]):
         following = tokens[index + 1].text
         name = token.value.lower()
-        if name == "into" and following.lower() == "outfile":
-            # The embedded engine writes the file itself, even in read-only mode.
-            raise bad_request("The query is not allowed: INTO OUTFILE cannot be used here")
+        if refused := _REFUSED_PAIRS.get((name, following.lower())):
+            raise bad_request(f"The query is not allowed: {refused} cannot be used here")
         if token.is_name and following == "(" and name in table_functions and name not in _SAFE_TABLE_FUNCTIONS:
             raise bad_request(f"The query is not allowed: function {token.value}() cannot be used here")
         after_dot = index > 0 and tokens[index - 1].text == "."
@@ -155,15 +167,51 @@ def condition_of(sql: str, table_functions: Collection[str], databases: Collecti
     :raises ApiError: 400, for what would end the expression early, or reach what a query must not reach.
     """
     sql = statement_of(sql)
+    check_readable(f"SELECT {sql}", table_functions, databases)
+    return sql
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """The beginning of a text that a caller sent, for a message."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _clear_tokens(sql: str) -> list[SqlToken]:
+    """Tokens of an SQL text that the engine reads in the same way.
+
+    Where it could see other tokens than we do, a query could hide from our checks what it names.
+
+    :raises ApiError: 400, naming what is not clear.
+    """
+    if len(sql.encode()) > MAX_BYTES:
+        raise bad_request(f"the SQL is too long: {len(sql.encode())} bytes, the limit is {MAX_BYTES}")
+    tokens = tokens_of(sql)
+    for token in tokens:
+        if token.kind == "open":
+            # The engine nests comments, so that one inside of another could end elsewhere than we think.
+            raise bad_request(
+                f"the SQL has a quote or a comment that is not closed, or a comment in a comment: {shortened(token.text)}"
+            )
+        # Outside of quotes the engine takes $ as a part of names or as a quote of its own, and typographic quotes as quotes.
+        if token.kind in ("word", "number", "mark") and (token.text == "$" or not token.text.isascii()):
+            raise bad_request(f"the SQL has {shortened(token.text)!r} where it can only be between quotes")
+        # There are escapes as in \x73 for s, and one for each control character.
+        if token.kind == "quoted" and re.search(r"\\[^\\`\"']", token.text):
+            raise bad_request(
+                f"the name {shortened(token.text)} cannot be used: its backslash is not followed by a quote"
+            )
+    return tokens
+
+
+def _check_parentheses(tokens: list[SqlToken]) -> None:
+    """Refuse what could leave the parentheses that it is put between."""
     depth = 0
-    for token in tokens_of(sql):
+    for token in tokens:
         depth += {"(": 1, ")": -1}.get(token.text if token.kind == "mark" else "", 0)
         if depth < 0:
             break
     if depth != 0:
-        raise bad_request(f"the condition cannot be used: its parentheses do not match: {sql}")
-    check_readable(f"SELECT {sql}", table_functions, databases)
-    return sql
+        raise bad_request("the SQL cannot be used: its parentheses do not match")
 
 
 def names_in(sql: str) -> set[str]:

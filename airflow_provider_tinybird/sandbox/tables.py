@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from airflow_provider_tinybird.sandbox.datafile import Column
 from airflow_provider_tinybird.sandbox.engine import DATABASE, Engine
-from airflow_provider_tinybird.sandbox.errors import EngineError
+from airflow_provider_tinybird.sandbox.errors import EngineError, bad_request
 from airflow_provider_tinybird.sandbox.fitting import (
     GOOD,
     INVALID,
@@ -22,7 +22,7 @@ from airflow_provider_tinybird.sandbox.fitting import (
 )
 from airflow_provider_tinybird.sandbox.formats import DataFile, source_of
 from airflow_provider_tinybird.sandbox.resources import DataSource
-from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
+from airflow_provider_tinybird.sandbox.sqltext import condition_of, literal, quoted
 
 _ARGUMENTS = {
     "ReplacingMergeTree": ("ver", "is_deleted"),
@@ -31,6 +31,12 @@ _ARGUMENTS = {
     "VersionedCollapsingMergeTree": ("sign", "version"),
     "Join": ("join_strictness", "join_type", "key_columns"),
 }
+
+
+# Others read files, other hosts or other tables.
+_ENGINES = re.compile(
+    r"(?:Replicated)?(?:\w*MergeTree|Join|Null|Memory|Set|Log|TinyLog|StripeLog)(?:\(.*\))?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,28 @@ def scratch_name(kind: str) -> str:
 def create_table(engine: Engine, datasource: DataSource) -> None:
     """Make the table of a data source, and its quarantine.
 
+    :raises ApiError: 400, for an expression or an engine that reaches beyond the workspace.
     :raises EngineError: when the engine refuses the schema; nothing is left then.
     """
+    _check_definition(engine, datasource)
     engine.run(create_statement(datasource, datasource.name))
     listed = ", ".join(f"{quoted(column.name)} Nullable(String)" for column in datasource.columns)
     engine.run(
         f"CREATE TABLE IF NOT EXISTS {qualified(datasource.quarantine)} (c__error_column Array(String), c__error Array(String),"
         f" c__import_id Nullable(String), insertion_date DateTime DEFAULT now(), {listed}) ENGINE = MergeTree ORDER BY insertion_date"
     )
+
+
+def _check_definition(engine: Engine, datasource: DataSource) -> None:
+    """All of it goes into a statement that may write, and its expressions run with every insert."""
+    if not _ENGINES.fullmatch(datasource.engine):
+        raise bad_request(
+            f"engine '{datasource.engine}' is not supported: use one of the MergeTree family, Null or Join"
+        )
+    of_columns = [text for column in datasource.columns for text in (column.type, column.default, column.codec)]
+    for text in (*of_columns, *datasource.engine_options.values()):
+        if text and text.strip():
+            condition_of(text, engine.table_functions, engine.other_databases)
 
 
 def create_statement(datasource: DataSource, table: str) -> str:
