@@ -87,6 +87,8 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 _THREADS = 8
 MAX_URL_BYTES = 8192
+_MOST_PATH = 250
+_PACKING = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -116,8 +118,8 @@ def make_app(box: Sandbox) -> ASGIApp:
 
 def _file_endpoint(box: Sandbox) -> Callable[[Request], object]:
     async def endpoint(request: Request) -> Response:
-        root = box.options.files
-        path = (root / request.path_params["path"]).resolve() if root else None
+        root, name = box.options.files, request.path_params["path"]
+        path = (root / name).resolve() if root and "\0" not in name and len(name) < _MOST_PATH else None
         if root is None or path is None or root not in path.parents or not path.is_file():
             raise HTTPException(404)
         return FileResponse(path)
@@ -127,7 +129,7 @@ def _file_endpoint(box: Sandbox) -> Callable[[Request], object]:
 
 def _endpoint(box: Sandbox, pool: ThreadPoolExecutor, handler: Handler) -> Callable[[Request], object]:
     async def endpoint(request: Request) -> Response:
-        body = Body(box.spool)
+        body = Body(box.spool, _most_bytes(box, handler))
         try:
             async for chunk in request.stream():
                 body.add(chunk)
@@ -135,11 +137,18 @@ def _endpoint(box: Sandbox, pool: ThreadPoolExecutor, handler: Handler) -> Calla
             answer = await asyncio.get_running_loop().run_in_executor(pool, _answer, box, call, handler)
         except ClientDisconnect:
             answer = Answer(400)
+        except ApiError as error:
+            answer = error_answer(error)
         finally:
             body.discard()
         return Response(answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers})
 
     return endpoint
+
+
+def _most_bytes(box: Sandbox, handler: Handler) -> int:
+    # Packing makes data that cannot be packed a little longer; the handler looks again.
+    return box.options.max_events_bytes + _PACKING if handler is events.send_events else box.options.max_import_bytes
 
 
 def _call(box: Sandbox, request: Request, body: Body) -> Call:

@@ -26,7 +26,9 @@ class Options:
     :param max_copies: copies that may wait or work at the same time; None for any number.
     :param forward: behave like a Forward workspace: nothing is created over HTTP.
     :param max_events_bytes: largest body of the Events API, unpacked.
+    :param max_import_bytes: largest body of any other request, and largest file behind a URL.
     :param query_timeout: seconds that a query may take.
+    :param url_timeout: seconds that reading a URL may take.
     """
 
     data: Path
@@ -35,7 +37,9 @@ class Options:
     max_copies: int | None = None
     forward: bool = False
     max_events_bytes: int = 10 * 1000 * 1000
+    max_import_bytes: int = 10 * 1000**3
     query_timeout: float = 10.0
+    url_timeout: float = 60.0
 
 
 class Sandbox:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import shutil
 import signal
@@ -96,9 +97,22 @@ def _parser() -> argparse.ArgumentParser:
         "--max-events-bytes", type=int, default=10_000_000, metavar="BYTES", help="largest body of the Events API"
     )
     parser.add_argument(
-        "--query-timeout", type=float, default=10.0, metavar="SECONDS", help="time limit of a query (default: 10)"
+        "--max-import-bytes", type=int, default=10 * 1000**3, metavar="BYTES", help="largest body or file of an import"
+    )
+    parser.add_argument(
+        "--query-timeout", type=_seconds, default=10.0, metavar="SECONDS", help="time limit of a query (default: 10)"
+    )
+    parser.add_argument(
+        "--url-timeout", type=_seconds, default=60.0, metavar="SECONDS", help="time limit to read a URL (default: 60)"
     )
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text}")
+    return value
 
 
 def _listen(port: int) -> socket.socket:
@@ -153,7 +167,9 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
         max_copies=options.max_copies,
         forward=options.forward,
         max_events_bytes=options.max_events_bytes,
+        max_import_bytes=options.max_import_bytes,
         query_timeout=options.query_timeout,
+        url_timeout=options.url_timeout,
     )
     try:
         return Sandbox(settings)

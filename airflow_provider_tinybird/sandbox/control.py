@@ -47,6 +47,9 @@ def reset(box: Sandbox, _call: Call) -> Answer:
     ):
         with box.engine.locked(row["name"]):
             box.engine.run(f"TRUNCATE TABLE IF EXISTS {qualified(row['name'])}")
+    # Those of jobs that failed, which could have been retried.
+    for path in box.spool.iterdir():
+        path.unlink(missing_ok=True)
     shutil.rmtree(box.sinks, ignore_errors=True)
     box.paused.clear()
     box.workspace_names.clear()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_tinybird.sandbox.errors import bad_request
+from airflow_provider_tinybird.sandbox.web import number, parsed_json
 
 _KEYS = frozenset({"name", "times", "hold", "delay", "error", "stubborn"})
 _HOLDS = ("waiting", "working")
@@ -71,10 +71,7 @@ class Courses:
         :return: how many wait for their job.
         :raises ApiError: 400, naming what cannot be read.
         """
-        try:
-            given = json.loads(text)
-        except ValueError as error:
-            raise bad_request(f"the body must be a JSON list of courses: {error}") from None
+        given = parsed_json(text, "the body must be a JSON list of courses")
         plans = [_plan(one) for one in (given if isinstance(given, list) else [given])]
         with self._lock:
             self._plans.extend(plans)
@@ -113,4 +110,9 @@ def _plan(given: Any) -> _Plan:
     if given.get("hold") not in (None, *_HOLDS):
         raise bad_request(f"'hold' of a course must be one of {', '.join(_HOLDS)}, not '{given['hold']}'")
     course = {key: value for key, value in given.items() if key not in ("name", "times")}
-    return _Plan(str(given["name"]), int(given.get("times", 1)), course)
+    course["stubborn"] = bool(course.get("stubborn"))
+    if course.get("error") is not None:
+        course["error"] = str(course["error"])
+    if "delay" in course:
+        course["delay"] = number(course["delay"], "'delay' of a course")
+    return _Plan(str(given["name"]), int(number(given.get("times", 1), "'times' of a course")), course)

@@ -17,9 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_tinybird.sandbox import UNSEEN_HEADER
 from airflow_provider_tinybird.sandbox.errors import bad_request
+from airflow_provider_tinybird.sandbox.web import number, parsed_json
 
 _KEPT = 10_000
 _CUTS = ("before", "after")
+_LEAST_STATUS, _MOST_STATUS = 200, 599
 _KEYS = frozenset({"match", "times", "status", "headers", "body", "delay", "cut"})
 OWN_PATH = "/sandbox/"
 _UNSEEN = UNSEEN_HEADER.lower().encode()
@@ -89,10 +91,7 @@ class Monitor:
         :return: how many wait now.
         :raises ApiError: 400, naming what cannot be read.
         """
-        try:
-            given = json.loads(text)
-        except ValueError as error:
-            raise bad_request(f"the body must be a JSON list of faults: {error}") from None
+        given = parsed_json(text, "the body must be a JSON list of faults")
         faults = [_fault(one) for one in (given if isinstance(given, list) else [given])]
         with self._lock:
             self._faults.extend(faults)
@@ -217,6 +216,13 @@ def _fault(given: Any) -> Fault:
     if not isinstance(given, dict) or not given.keys() <= _KEYS:
         raise bad_request(f"a fault must be an object with keys of {', '.join(sorted(_KEYS))}, not {given!r}")
     match = given.get("match") or {}
+    if not isinstance(match, dict) or not isinstance(given.get("headers") or {}, dict):
+        raise bad_request("'match' and 'headers' of a fault must be objects")
+    status = given.get("status")
+    if status is not None and (not isinstance(status, int) or not _LEAST_STATUS <= status <= _MOST_STATUS):
+        raise bad_request(
+            f"'status' of a fault must be a number from {_LEAST_STATUS} to {_MOST_STATUS}, not {status!r}"
+        )
     try:
         path = re.compile(str(match.get("path", "")))
     except re.error as error:
@@ -229,10 +235,10 @@ def _fault(given: Any) -> Fault:
     return Fault(
         path=path,
         method=str(match["method"]).upper() if match.get("method") else None,
-        times=int(given.get("times", 1)),
-        status=given.get("status"),
+        times=int(number(given.get("times", 1), "'times' of a fault")),
+        status=status,
         headers={str(key): str(value) for key, value in (given.get("headers") or {}).items()},
         body=body.encode() if isinstance(body, str) else json.dumps(body).encode(),
-        delay=float(given.get("delay", 0)),
+        delay=number(given.get("delay", 0), "'delay' of a fault"),
         cut=given.get("cut"),
     )

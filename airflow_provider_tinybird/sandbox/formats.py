@@ -20,6 +20,7 @@ from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 FORMATS = ("csv", "ndjson", "parquet")
 _DELIMITERS = ",;\t|"
 _HEAD_BYTES = 64 * 1024
+_MOST_COLUMNS = 500
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class DataFile:
     """A file to load.
 
     :param format: ``csv``, ``ndjson`` or ``parquet``.
+    :param packing: ``gzip``, ``zstd`` or ``none``; None where the file itself must tell.
     :param size: bytes on disk.
     """
 
     path: Path
     format: str
     dialect: Dialect = Dialect()
+    packing: str | None = None
 
     @property
     def size(self) -> int:
@@ -49,6 +52,8 @@ class DataFile:
     @property
     def compression(self) -> str:
         """What its first bytes say: names and headers of uploads are often wrong."""
+        if self.packing is not None:
+            return self.packing
         with self.path.open("rb") as file:
             head = file.read(4)
         if head[:2] == b"\x1f\x8b":
@@ -148,12 +153,16 @@ def inferred_columns(head: bytes) -> tuple[Column, ...]:
     for line in head.splitlines()[:100]:
         try:
             record = json.loads(line)
-        except ValueError:
+            if isinstance(record, dict):
+                _infer(record, (), types)
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict):
-            _infer(record, (), types)
     if not types:
         raise bad_request("the data source cannot be created: the body holds no JSON object to take columns from")
+    if len(types) > _MOST_COLUMNS:
+        raise bad_request(
+            f"the data source cannot be created: the records have {len(types)} members, the limit is {_MOST_COLUMNS} columns"
+        )
     return tuple(_column(keys, type_) for keys, type_ in types.items())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,7 +25,6 @@ from airflow_provider_tinybird.sandbox.web import Answer, Call, file_part, flag,
 _MODES = ("create", "append", "replace")
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _DOWNLOAD_CHUNK = 1024 * 1024
-_DOWNLOAD_TIMEOUT = 60
 
 
 def post_datasources(box: Sandbox, call: Call) -> Answer:
@@ -125,7 +125,10 @@ def _by_body(box: Sandbox, call: Call, plan: Plan, params: dict[str, str], path:
 
 def _by_url(box: Sandbox, call: Call, plan: Plan, params: dict[str, str]) -> Answer:
     url = params["url"].strip()
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise bad_request(f"url '{url}' cannot be loaded: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise bad_request(f"url '{url}' cannot be loaded: it must start with http:// or https://")
     file = DataFile(box.spool_path(), checked_format(params.get("format", "csv")), _dialect(params))
@@ -159,7 +162,7 @@ def _job(box: Sandbox, started_by: str, plan: Plan, mode: str, facts: dict[str, 
 def _work(box: Sandbox, plan: Plan, url: str | None, file: DataFile) -> Work:
     def work(job: Job) -> None:
         if url:
-            _download(url, file.path, job)
+            _download(box, url, file.path, job)
         job.check()
         _show_result(box, job, plan, load(box, plan, file, job.id, job))
         # The file of a job that failed stays until the sandbox stops, so that the job can be retried.
@@ -178,19 +181,37 @@ def _show_result(box: Sandbox, job: Job, plan: Plan, loaded: Loaded) -> None:
     job.blocks = loaded.blocks()
 
 
-def _download(url: str, path: Path, job: Job) -> None:
+def _download(box: Sandbox, url: str, path: Path, job: Job) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as answer, path.open("wb") as file:  # noqa: S310 - checked before
-            while chunk := answer.read(_DOWNLOAD_CHUNK):
-                job.check()
-                file.write(chunk)
-            expected = answer.headers.get("Content-Length")
+        _fetch(box, url, path, job)
     except urllib.error.HTTPError as error:
-        raise ApiError(400, f"The URL cannot be read: {url} answered {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+        raise ApiError(
+            400, f"The URL cannot be read: {url} answered {error.code} {' '.join(error.reason.split())}"
+        ) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ApiError(400, f"The URL cannot be read: {url}: {error}") from None
-    if expected is not None and path.stat().st_size != int(expected):
-        raise ApiError(400, f"The URL cannot be read: {url} ended after {path.stat().st_size} of {expected} bytes")
+
+
+def _fetch(box: Sandbox, url: str, path: Path, job: Job) -> None:
+    seconds, most = box.options.url_timeout, box.options.max_import_bytes
+    ends = time.monotonic() + seconds
+    size = 0
+    # The timeout of a connection is for each of its steps; a server can take them forever.
+    with urllib.request.urlopen(url, timeout=seconds) as answer, path.open("wb") as file:  # noqa: S310 - checked before
+        # The address of a redirect can have another scheme.
+        if urlsplit(answer.url).scheme not in ("http", "https"):
+            raise ApiError(400, f"The URL cannot be read: {url} leads to {answer.url}")
+        while chunk := answer.read1(_DOWNLOAD_CHUNK):
+            job.check()
+            size += len(chunk)
+            file.write(chunk)
+            if size > most:
+                raise ApiError(400, f"The URL cannot be read: {url} has more than {most} bytes, which is the limit")
+            if time.monotonic() > ends:
+                raise ApiError(400, f"The URL cannot be read: {url} does not end within {seconds:g} seconds")
+        missing = answer.length
+    if missing:
+        raise ApiError(400, f"The URL cannot be read: {url} ended {missing} bytes too early")
 
 
 def _create(box: Sandbox, call: Call, params: dict[str, str], file: Path | None) -> Answer:

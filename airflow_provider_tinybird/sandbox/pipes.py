@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from airflow_provider_tinybird.sandbox.datasources import picked, refuse_in_forw
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe, stamp
 from airflow_provider_tinybird.sandbox.sqltext import names_in
-from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed, parsed_json
 
 
 def list_pipes(box: Sandbox, call: Call) -> Answer:
@@ -148,10 +147,7 @@ def _definition(call: Call) -> dict[str, Any]:
     if call.content_type != "application/json":
         params = call.params()
         return {**params, "nodes": [{"sql": needed(params, "sql")}]}
-    try:
-        given = json.loads(call.body.content())
-    except ValueError as error:
-        raise bad_request(f"the body is not JSON, as its Content-Type says: {error}") from None
+    given = parsed_json(call.body.content(), "the body is not JSON, as its Content-Type says")
     if not isinstance(given, dict) or not isinstance(given.get("nodes", []), list):
         raise bad_request("the body must be a JSON object with 'name' and a list of 'nodes'")
     return {**dict(call.query), "nodes": [], **given}

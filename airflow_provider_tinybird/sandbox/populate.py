@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request, not_found
@@ -71,7 +73,7 @@ def _rows_of_source(box: Sandbox, source: DataSource, params: dict[str, str]) ->
             share = float(params["populate_subset"])
         except ValueError:
             share = -1
-        if share <= 0:
+        if not 0 < share < math.inf:
             raise bad_request(f"'populate_subset' must be a number above 0, not '{params['populate_subset']}'")
         return f"{everything} LIMIT {min(_MOST_ROWS, int(size_of(box.engine, source.name)[0] * share))}"
     if params.get("populate_condition"):

@@ -25,6 +25,7 @@ _STRATEGIES = ("new", "truncate")
 _OVERRIDES = ("connection", "path", "file_template", "format", "compression", "write_strategy", "_mode")
 _FIELD = re.compile(r"\{\s*(\w+)\s*(?:,\s*'([^']*)'\s*)?\}")
 _MOST_FILES = 100
+_MOST_NAME = 150
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def _output(node: NodeFile, params: dict[str, str], pipe: str) -> Output:
 
 def _path(folder: Path, name: str, output: Output) -> Path:
     extension = f".{output.format}{'.gz' if output.compression == 'gzip' else ''}"
-    path = folder / f"{name.replace('..', '_')}{extension}"
+    # Values of the rows are in the name, and must not lead out of the folder.
+    name = re.sub(r"[^\w ./=:,+@()-]|\.\.", "_", name).strip("/")[:_MOST_NAME]
+    path = folder / f"{name}{extension}"
     path.parent.mkdir(parents=True, exist_ok=True)
     if output.strategy == "new" and path.exists():
         path = path.with_name(f"{path.name.removesuffix(extension)}_{uuid.uuid4().hex[:8]}{extension}")

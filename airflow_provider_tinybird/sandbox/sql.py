@@ -11,7 +11,7 @@ from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe
 from airflow_provider_tinybird.sandbox.sqltext import check_readable, names_in, split_format, statement_of
-from airflow_provider_tinybird.sandbox.web import Answer, Call
+from airflow_provider_tinybird.sandbox.web import Answer, Call, parsed_json
 
 SETTINGS = (
     "output_format_json_quote_64bit_integers",
@@ -110,10 +110,7 @@ def _params(call: Call) -> dict[str, str]:
         return params
     body = call.body.content().decode("utf-8", errors="replace")
     if call.content_type == "application/json":
-        try:
-            given = json.loads(body)
-        except ValueError as error:
-            raise bad_request(f"the body is not JSON, as its Content-Type says: {error}") from None
+        given = parsed_json(body, "the body is not JSON, as its Content-Type says")
         if not isinstance(given, dict):
             raise bad_request("the JSON body must be an object with 'q'")
         return {

@@ -26,10 +26,19 @@ class State:
 
 
 def load(path: Path) -> State:
-    """Read the file; an empty state when there is none."""
+    """Read the file; an empty state when there is none.
+
+    :raises OSError: it is not what ``save`` writes.
+    """
     if not path.exists():
         return State()
-    kept = json.loads(path.read_text())
+    try:
+        return _state(json.loads(path.read_text()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise OSError(f"{path.name} in it cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _state(kept: Mapping[str, Any]) -> State:
     return State(
         kept["workspace_id"],
         kept["user_id"],

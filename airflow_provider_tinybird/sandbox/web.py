@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import re
 import uuid
@@ -25,18 +26,25 @@ class Body:
     """The body of a request: in memory while it is small, then in a file.
 
     :param folder: where the file goes.
+    :param most: bytes that it may have.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int) -> None:
         self._folder = folder
+        self._most = most
         self._chunks: list[bytes] = []
         self._file: IO[bytes] | None = None
         self._path: Path | None = None
         self.size = 0
 
     def add(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+        """Take the next bytes.
+
+        :raises ApiError: 413, while it is still coming in: a body need not end.
+        """
         self.size += len(chunk)
+        if self.size > self._most:
+            raise ApiError(413, f"The request is too large: the limit is {self._most} bytes; send it in parts")
         if self._file is not None:
             self._file.write(chunk)
             return
@@ -52,7 +60,12 @@ class Body:
         return self._path
 
     def content(self) -> bytes:
-        """All bytes."""
+        """All bytes, of a body that is not a file of rows.
+
+        :raises ApiError: 413, for one that no caller needs.
+        """
+        if self.size > _IN_MEMORY:
+            raise ApiError(413, f"The body is too large: {self.size} bytes, the limit is {_IN_MEMORY} here")
         if self._path is None:
             return b"".join(self._chunks)
         self._flush()
@@ -167,6 +180,34 @@ def flag(params: Mapping[str, str], name: str, default: bool = False) -> bool:
     if value.lower() in _FALSE:
         return False
     raise bad_request(f"'{name}' must be true or false, not '{value}'")
+
+
+def parsed_json(text: str | bytes, what: str) -> Any:
+    """The value of a JSON text.
+
+    :param what: what the text should be, for the message.
+    :raises ApiError: 400, for a text that is no JSON, or nested so deep that reading it ends the stack.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise bad_request(f"{what}: {error}") from None
+    except RecursionError:
+        raise bad_request(f"{what}: it is nested too deep") from None
+
+
+def number(value: Any, what: str) -> float:
+    """A number of a JSON text, neither negative nor without end.
+
+    :raises ApiError: 400.
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = -1
+    if not 0 <= found < math.inf:
+        raise bad_request(f"{what} must be a number, not {value!r}")
+    return found
 
 
 def needed(params: Mapping[str, str], name: str) -> str:
