@@ -202,6 +202,18 @@ def flights() -> pd.DataFrame:
     return pd.read_csv(EXAMPLES / "data" / "flights_2013_01.csv.gz")
 
 
+@pytest.fixture(scope="module")
+def demo_table(flights: pd.DataFrame) -> list[str]:
+    """The lines of the table that the demo ends with, single-spaced, as pandas computes them from the file."""
+    cancelled = flights[flights["dep_time"].isna()].groupby("carrier").size()
+    flown = flights[flights["dep_time"].notna()].groupby("carrier")["dep_delay"].agg(["size", "mean", "max"])
+    flown = flown.sort_values("size", ascending=False).head(10)
+    return [
+        f"{carrier} {row['size']:,.0f} {cancelled.get(carrier, 0):,} {row['mean']:.1f} {row['max']:,.0f}"
+        for carrier, row in flown.iterrows()
+    ]
+
+
 def python_blocks(document: Path) -> list[str]:
     """The Python code of a Markdown document."""
     parts = document.read_text().split("```python\n")[1:]
