@@ -35,8 +35,7 @@ _WAYS_OUT: dict[int, str] = {
     413: "The body is larger than your plan allows: send smaller pieces, or let Tinybird fetch a URL.",
     414: "The request line is too long: send the parameters by POST.",
     422: "Part of the rows are in and a materialized view failed. Mend the view; sending the rows again would double what is in.",
-    429: "Tinybird's rate limit stayed in force for as long as the retry policy waits: start fewer tasks at once (an Airflow pool), or "
-    "raise the limit.",
+    429: "More requests than the plan allows: start fewer tasks at once (an Airflow pool), or raise the limit.",
 }
 
 # Users report "You have reached the maximum number of copy jobs"; the words for other kinds are taken to be alike.

@@ -32,9 +32,9 @@ class _Uncalled:
         name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         return f"<callable {getattr(self.function, '__module__', '')}.{name}>"
 
-    def __call__(self, **_: Any) -> Callable[[], Any]:
-        """Be rendered."""
-        return self.function
+    def __call__(self, **_: Any) -> _Uncalled:
+        """Be rendered, as often as Airflow likes: tests render an operator again and again."""
+        return self
 
 
 class TinybirdEventsOperator(TinybirdOperator):

@@ -254,10 +254,13 @@ class TestCallableData:
     def rows() -> list[dict[str, int]]:
         return [{"a": 1}]
 
-    def test_it_survives_rendering(self):
+    def test_it_survives_rendering_however_often(self, tinybird):
+        tinybird.on("POST /v0/events", {"successful_rows": 1, "quarantined_rows": 0})
         operator = TinybirdEventsOperator(task_id="t", datasource="flights", data=self.rows)
-        operator.render_template_fields({})
-        assert operator.data is self.rows or operator.data() == [{"a": 1}]
+        for _ in range(3):
+            operator.render_template_fields({})
+        operator.execute({})
+        assert tinybird.only.body == b'{"a":1}\n'
 
     def test_it_is_called_when_the_task_runs_and_only_then(self, tinybird):
         calls: list[int] = []
