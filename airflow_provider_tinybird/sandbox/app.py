@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from airflow_provider_tinybird.sandbox import (
+    analyze,
     control,
     copies,
     datasources,
@@ -29,6 +30,8 @@ from airflow_provider_tinybird.sandbox import (
     populate,
     sink,
     sql,
+    tokens_api,
+    variables,
 )
 from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.box import Sandbox
@@ -49,8 +52,18 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v0/auth", pages.auth),
     ("GET", "/v0/workspace", pages.workspace),
     ("GET", "/v1/workspace", pages.workspace_v1),
-    ("GET", "/v0/tokens", pages.list_tokens),
-    ("POST", "/v0/tokens", pages.create_token),
+    ("GET", "/v0/tokens", tokens_api.list_tokens),
+    ("POST", "/v0/tokens", tokens_api.create_token),
+    ("GET", "/v0/tokens/{name}", tokens_api.get_token),
+    ("PUT", "/v0/tokens/{name}", tokens_api.update_token),
+    ("DELETE", "/v0/tokens/{name}", tokens_api.delete_token),
+    ("POST", "/v0/tokens/{name}/refresh", tokens_api.refresh_token),
+    ("GET", "/v0/variables", variables.list_variables),
+    ("POST", "/v0/variables", variables.create_variable),
+    ("GET", "/v0/variables/{name}", variables.get_variable),
+    ("PUT", "/v0/variables/{name}", variables.update_variable),
+    ("DELETE", "/v0/variables/{name}", variables.delete_variable),
+    ("POST", "/v0/analyze", analyze.analyze),
     ("GET", "/v0/datasources", datasources.list_datasources),
     ("POST", "/v0/datasources", imports.post_datasources),
     ("GET", "/v0/datasources/{name}", datasources.get_datasource),
@@ -83,6 +96,9 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/sandbox/jobs", control.plan_jobs),
     ("DELETE", "/sandbox/jobs", control.release_jobs),
     ("GET", "/sandbox/requests", control.list_requests),
+    ("GET", "/sandbox/clock", control.show_clock),
+    ("POST", "/sandbox/clock", control.set_clock),
+    ("DELETE", "/sandbox/clock", control.reset_clock),
     ("POST", "/sandbox/reset", control.reset),
 )
 _THREADS = 8
@@ -105,6 +121,11 @@ def make_app(box: Sandbox) -> ASGIApp:
     async def without_trailing_slash(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             await _error(ApiError(414, "The URL is too long: send the parameters in the body of a POST"))(
+                scope, receive, send
+            )
+            return
+        if scope["type"] == "http" and any(key == b"transfer-encoding" for key, _ in scope["headers"]):
+            await _error(ApiError(411, "The body has no Content-Length: send it whole, and not in chunks"))(
                 scope, receive, send
             )
             return

@@ -12,6 +12,8 @@ from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.faults import Monitor
 from airflow_provider_tinybird.sandbox.job_log import JobLog
 from airflow_provider_tinybird.sandbox.jobs import JobQueue
+from airflow_provider_tinybird.sandbox.limits import EVENTS_PER_SECOND, IMPORTS_PER_MINUTE, RateLimit
+from airflow_provider_tinybird.sandbox.service import ServiceLog
 from airflow_provider_tinybird.sandbox.tables import drop_scratch
 from airflow_provider_tinybird.sandbox.workspace import Workspace
 
@@ -29,6 +31,9 @@ class Options:
     :param max_import_bytes: largest body of any other request, and largest file behind a URL.
     :param query_timeout: seconds that a query may take.
     :param url_timeout: seconds that reading a URL may take.
+    :param events_per_second: requests to the Events API for each data source; None for any number.
+    :param imports_per_minute: creates, appends and replaces together; None for any number.
+    :param faults: JSON of what goes wrong from the start on, and again after each reset.
     """
 
     data: Path
@@ -40,6 +45,9 @@ class Options:
     max_import_bytes: int = 10 * 1000**3
     query_timeout: float = 10.0
     url_timeout: float = 60.0
+    events_per_second: int | None = None
+    imports_per_minute: int | None = None
+    faults: bytes | None = None
 
 
 class Sandbox:
@@ -62,8 +70,12 @@ class Sandbox:
         self.spool.mkdir()
         self.sinks = options.data / "sinks"
         self.workspace = Workspace(self.engine, options.data / "workspace.json")
-        self.jobs = JobQueue(self.engine, JobLog(options.data / "jobs.ndjson"), options.job_delay, options.max_copies)
+        job_log = JobLog(options.data / "jobs.ndjson")
+        self.jobs = JobQueue(self.engine, job_log, options.job_delay, options.max_copies)
+        self.log = ServiceLog(self.engine, options.data, job_log, self.workspace.id)
         self.monitor = Monitor()
+        self.events_limit = RateLimit(options.events_per_second, 1, "events requests", EVENTS_PER_SECOND)
+        self.imports_limit = RateLimit(options.imports_per_minute, 60, "imports", IMPORTS_PER_MINUTE)
         self.paused: set[str] = set()
         self.workspace_names: set[str] = set()
 

@@ -105,7 +105,39 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--url-timeout", type=_seconds, default=60.0, metavar="SECONDS", help="time limit to read a URL (default: 60)"
     )
+    parser.add_argument(
+        "--events-per-second",
+        type=_calls,
+        metavar="N",
+        help="requests to the Events API for each data source, then 429; Tinybird documents 100 (default: any number)",
+    )
+    parser.add_argument(
+        "--imports-per-minute",
+        type=_calls,
+        metavar="N",
+        help="creates, appends and replaces together, then 429; Tinybird documents 5 (default: any number)",
+    )
+    parser.add_argument(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help='what goes wrong from the start on, as JSON: {"requests": [...], "jobs": [...]}',
+    )
     return parser
+
+
+def _calls(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return value
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return path.read_bytes() if path else None
+    except OSError as error:
+        raise RefusedError(f"the file of faults cannot be read: {path}: {error.strerror}") from None
 
 
 def _seconds(text: str) -> float:
@@ -140,6 +172,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> 
     try:
         if options.project:
             _load(box, options.project)
+        _ask_for_faults(box, options.faults)
         config = uvicorn.Config(
             make_app(box),
             http=Protocol,
@@ -170,6 +203,9 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
         max_import_bytes=options.max_import_bytes,
         query_timeout=options.query_timeout,
         url_timeout=options.url_timeout,
+        events_per_second=options.events_per_second,
+        imports_per_minute=options.imports_per_minute,
+        faults=_read(options.faults),
     )
     try:
         return Sandbox(settings)
@@ -188,6 +224,16 @@ def _load(box: Sandbox, project: Path) -> None:
         load(box, project)
     except DatafileError as error:
         raise RefusedError(" ".join(str(error).split())) from None
+
+
+def _ask_for_faults(box: Sandbox, file: Path | None) -> None:
+    from airflow_provider_tinybird.sandbox.errors import ApiError
+    from airflow_provider_tinybird.sandbox.faults_file import ask_for
+
+    try:
+        ask_for(box)
+    except ApiError as error:
+        raise RefusedError(f"{file}: {error.text}") from None
 
 
 def _announce(box: Sandbox, port: int) -> None:

@@ -9,6 +9,8 @@ from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe
 from airflow_provider_tinybird.sandbox.sqltext import names_in, split_format, statement_of, with_tables
 from airflow_provider_tinybird.sandbox.template import TemplateError, render
+from airflow_provider_tinybird.sandbox.template_types import quoted_with_wildcards
+from airflow_provider_tinybird.sandbox.workspace import Workspace
 
 RESULT = "_"
 
@@ -16,12 +18,13 @@ RESULT = "_"
 class Composer:
     """Expands pipes for one request.
 
-    :param pipes: the pipes of the workspace, by name.
+    :param workspace: brings the pipes by name, and the values of the variables.
     :param parameters: values for the templates.
     """
 
-    def __init__(self, pipes: Mapping[str, Pipe], parameters: Mapping[str, str]) -> None:
-        self._pipes = pipes
+    def __init__(self, workspace: Workspace, parameters: Mapping[str, str]) -> None:
+        self._pipes: Mapping[str, Pipe] = workspace.pipes
+        self._secrets = workspace.secrets()
         self._parameters = parameters
 
     def query(self, sql: str, pipeline: Pipe | None = None) -> str:
@@ -43,12 +46,18 @@ class Composer:
         """
         return self._expand(pipe, node or pipe.output, dict(tables or {}), ())
 
+    def without_secrets(self, sql: str) -> str:
+        """A rendered query as it may be shown."""
+        for value in sorted(self._secrets.values(), key=len, reverse=True):
+            sql = sql.replace(quoted_with_wildcards(value), "'******'")
+        return sql
+
     def rendered(self, sql: str) -> str:
         """The SQL of a template, or the text itself when it is none."""
         if not sql.lstrip().startswith("%"):
             return sql
         try:
-            return render(sql.lstrip(), self._parameters)
+            return render(sql.lstrip(), self._parameters, self._secrets)
         except TemplateError as error:
             raise ApiError(getattr(error, "status", 400), str(error)) from None
 

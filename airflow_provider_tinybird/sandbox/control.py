@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+from airflow_provider_tinybird.sandbox import clock, faults_file
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.engine import DATABASE
+from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.sqltext import literal
 from airflow_provider_tinybird.sandbox.tables import qualified
-from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, number, parsed_json
 
 
 def add_faults(box: Sandbox, call: Call) -> Answer:
@@ -38,9 +40,35 @@ def list_requests(box: Sandbox, _call: Call) -> Answer:
     return json_answer({"requests": box.monitor.seen()})
 
 
+def show_clock(_box: Sandbox, _call: Call) -> Answer:
+    """``GET /sandbox/clock``."""
+    return json_answer(clock.shown())
+
+
+def set_clock(_box: Sandbox, call: Call) -> Answer:
+    """``POST /sandbox/clock``: ``advance`` puts the clock forward by seconds; ``stopped`` holds the windows of the rate limits."""
+    given = parsed_json(call.body.content(), "the body must be a JSON object with advance or stopped")
+    if not isinstance(given, dict) or not given or not given.keys() <= {"advance", "stopped"}:
+        raise bad_request(f"the body must be a JSON object with advance or stopped, not {given!r}")
+    if given.get("stopped", True) is not True:
+        raise bad_request("'stopped' must be true; DELETE /sandbox/clock lets the clock run again")
+    if "stopped" in given:
+        clock.stop()
+    clock.advance(number(given.get("advance", 0), "'advance'"))
+    return json_answer(clock.shown())
+
+
+def reset_clock(_box: Sandbox, _call: Call) -> Answer:
+    """``DELETE /sandbox/clock``: the time of the machine."""
+    clock.reset()
+    return json_answer(clock.shown())
+
+
 def reset(box: Sandbox, _call: Call) -> Answer:
     """``POST /sandbox/reset``: as after the start, with the project loaded."""
     box.jobs.clear()
+    for path in box.spool.iterdir():  # of imports that failed, kept for a retry
+        path.unlink(missing_ok=True)
     box.workspace.forget_what_is_not_of_the_project()
     for row in box.engine.rows(
         f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND total_rows > 0 AND engine != 'MaterializedView'"  # noqa: S608
@@ -53,5 +81,10 @@ def reset(box: Sandbox, _call: Call) -> Answer:
     shutil.rmtree(box.sinks, ignore_errors=True)
     box.paused.clear()
     box.workspace_names.clear()
+    box.log.clear()
+    clock.reset()
+    for limit in (box.events_limit, box.imports_limit):
+        limit.clear()
     box.monitor.clear()
+    faults_file.ask_for(box)
     return json_answer({"ok": True})

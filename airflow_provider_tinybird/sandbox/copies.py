@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names go into SQL through quoted() and values through literal()
 """Copy pipes: the result of a query into a data source, as a job."""
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from airflow_provider_tinybird.sandbox.auth import CREATE, PIPES_CREATE, append_
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
+from airflow_provider_tinybird.sandbox.engine import DATABASE, Written
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.pipes import cron_of, described, described_node, schedule_of
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now
 from airflow_provider_tinybird.sandbox.sql import checked, template_parameters
-from airflow_provider_tinybird.sandbox.sqltext import quoted
+from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, swapped_in
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
@@ -36,10 +38,11 @@ def run_copy(box: Sandbox, call: Call) -> Answer:
     flag(params, "on_demand_compute")
     query = copy_query(box, pipe, node, params)
     columns = checked_columns(box, query, target)
-    job = Job("copy", _facts(pipe, target, query, mode), token.id)
+    job = Job("copy", _facts(pipe, target, shown_query(box, query), mode), token.id)
 
     def work(job: Job) -> None:
-        _write(box, target, mode, columns, query, job)
+        with box.log.operation("copy", target, job, pipe=pipe) as done:
+            done.wrote(_write(box, target, mode, columns, query, job))
 
     shown = {**described_node(box, pipe, node), "job": job.shown(call.base_url)}
     box.jobs.submit(job, work)
@@ -63,7 +66,12 @@ def copy_query(box: Sandbox, pipe: Pipe, node: NodeFile, params: dict[str, str])
     """
     parameters = {key: value for key, value in template_parameters(params).items() if key not in _OWN}
     parameters.setdefault("job_timestamp", now().strftime("%Y-%m-%d %H:%M:%S"))
-    return checked(box, Composer(box.workspace.pipes, parameters).pipe(pipe, node))
+    return checked(box, Composer(box.workspace, parameters).pipe(pipe, node))
+
+
+def shown_query(box: Sandbox, query: str) -> str:
+    """The SELECT of a run as a job shows it: whoever may see the job need not know the secrets."""
+    return Composer(box.workspace, {}).without_secrets(query)
 
 
 def checked_columns(box: Sandbox, query: str, target: DataSource) -> list[str]:
@@ -84,21 +92,41 @@ def checked_columns(box: Sandbox, query: str, target: DataSource) -> list[str]:
     return found
 
 
-def _write(box: Sandbox, target: DataSource, mode: str, columns: list[str], query: str, job: Job) -> None:
+def _write(box: Sandbox, target: DataSource, mode: str, columns: list[str], query: str, job: Job) -> Written:
     engine = box.engine
     names = ", ".join(map(quoted, columns))
     if mode == "append":
         with engine.locked(target.name):
             job.check()
-            engine.run(f"INSERT INTO {qualified(target.name)} ({names}) {query}", job.marker)
-        return
+            before = _newest_block(box, target)
+            written = engine.run(f"INSERT INTO {qualified(target.name)} ({names}) {query}", job.marker)
+            # The engine's count has the rows of the views in it.
+            return _written_since(box, target, before) if materialized.views_below(box, target) else written
     views = materialized.views_below(box, target)
     with engine.locked(target.name, *(view.target for view in views)):
         with swapped_in(engine, target) as copy:
             job.check()
-            engine.run(f"INSERT INTO {qualified(copy)} ({names}) {query}", job.marker)
+            written = engine.run(f"INSERT INTO {qualified(copy)} ({names}) {query}", job.marker)
             job.commit()
         materialized.rebuild(box, views)
+    return written
+
+
+def _newest_block(box: Sandbox, target: DataSource) -> int:
+    return int(box.engine.scalar(f"SELECT toInt64(max(max_block_number)) AS n FROM {_parts(target)}"))
+
+
+def _written_since(box: Sandbox, target: DataSource, block: int) -> Written:
+    """Rows of the parts that inserts made, whether or not they are merged by now."""
+    row = box.engine.rows(
+        "SELECT toUInt64(sum(rows)) AS n, toUInt64(sum(data_uncompressed_bytes)) AS size"
+        f" FROM {_parts(target)} AND level = 0 AND min_block_number > {block}"
+    )[0]
+    return Written(row["n"], row["size"])
+
+
+def _parts(target: DataSource) -> str:
+    return f"system.parts WHERE database = {literal(DATABASE)} AND table = {literal(target.name)}"
 
 
 def _facts(pipe: Pipe, target: DataSource, query: str, mode: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.web import number, parsed_json
 
-_KEYS = frozenset({"name", "times", "hold", "delay", "error", "stubborn"})
+_KEYS = frozenset({"name", "times", "hold", "delay", "error", "stubborn", "cancel"})
 _HOLDS = ("waiting", "working")
 _LOOK_SECONDS = 0.05
 
@@ -23,12 +23,14 @@ class Course:
     :param hold: the status in which it stays until it is released.
     :param error: it does nothing, and fails with this text.
     :param stubborn: a cancel leaves it ``cancelling`` until it is released.
+    :param cancel: somebody else cancels it as soon as it works; it does nothing.
     """
 
     delay: float = 0.0
     hold: str | None = None
     error: str | None = None
     stubborn: bool = False
+    cancel: bool = False
     released: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -110,7 +112,7 @@ def _plan(given: Any) -> _Plan:
     if given.get("hold") not in (None, *_HOLDS):
         raise bad_request(f"'hold' of a course must be one of {', '.join(_HOLDS)}, not '{given['hold']}'")
     course = {key: value for key, value in given.items() if key not in ("name", "times")}
-    course["stubborn"] = bool(course.get("stubborn"))
+    course.update({key: bool(course.get(key)) for key in ("stubborn", "cancel")})
     if course.get("error") is not None:
         course["error"] = str(course["error"])
     if "delay" in course:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from airflow_provider_tinybird.sandbox.auth import CREATE
 from airflow_provider_tinybird.sandbox.box import Sandbox
@@ -13,7 +14,7 @@ from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.loading import checked_condition
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import literal
-from airflow_provider_tinybird.sandbox.tables import qualified
+from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 _PROJECTION_MODES = ("throw", "drop", "rebuild")
@@ -26,9 +27,10 @@ def delete_v0(box: Sandbox, call: Call) -> Answer:
         return json_answer({"rows_to_be_deleted": _matching(box, datasource, condition)})
 
     def delete(job: Job) -> int:
-        rows = _matching(box, datasource, condition)
-        job.commit()
-        box.engine.run(f"ALTER TABLE {qualified(datasource.name)} DELETE WHERE ({condition}\n)", job.marker)
+        with _logged(box, datasource, job):
+            rows = _matching(box, datasource, condition)
+            job.commit()
+            box.engine.run(f"ALTER TABLE {qualified(datasource.name)} DELETE WHERE ({condition}\n)", job.marker)
         return rows
 
     return _start(box, call, datasource, condition, delete)
@@ -42,7 +44,7 @@ def delete_v1(box: Sandbox, call: Call) -> Answer:
     partition, restriction = _partition(box, datasource, params.get("partition", "").strip())
 
     def delete(job: Job | None = None) -> int:
-        with box.engine.locked(datasource.name):
+        with _logged(box, datasource, job):
             rows = _matching(box, datasource, f"({condition}\n){restriction}")
             if job:
                 job.commit()
@@ -61,6 +63,13 @@ def delete_v1(box: Sandbox, call: Call) -> Answer:
     )
     mutation = {"partitions_scanned": scanned, "partitions_done": scanned, "partitions_in_progress": 0}
     return json_answer({"rows_affected": rows, "mutation": mutation})
+
+
+@contextmanager
+def _logged(box: Sandbox, datasource: DataSource, job: Job | None) -> Iterator[None]:
+    with box.engine.locked(datasource.name), box.log.operation("delete", datasource, job) as done:
+        done.rows = size_of(box.engine, datasource.name)[0]
+        yield
 
 
 def _asked(box: Sandbox, call: Call) -> tuple[DataSource, str, dict[str, str]]:

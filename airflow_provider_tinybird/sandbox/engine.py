@@ -19,6 +19,7 @@ from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 
 DATABASE = "workspace"
 SERVICE_DATABASE = "tinybird"
+MAX_RESULT_BYTES = 100 * 1024 * 1024
 
 # Of one statement: enough for what tests do, and what unpacks to gigabytes is refused before it harms the machine.
 _MEMORY = str(1024**3)
@@ -44,7 +45,6 @@ _READ_SETTINGS = {
     "output_format_json_quote_denormals": "0",
     # The documented default of Tinybird is Binary, other than that of ClickHouse.
     "output_format_parquet_string_as_string": "0",
-    "max_result_bytes": str(100 * 1024 * 1024),
     "max_memory_usage": _MEMORY,
 }
 
@@ -56,6 +56,14 @@ class ReadResult:
     body: bytes
     rows_read: int
     elapsed: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a statement wrote."""
+
+    rows: int = 0
+    bytes: int = 0
 
 
 class Engine:
@@ -92,13 +100,15 @@ class Engine:
         others = {row["name"].lower() for row in self.rows("SELECT name FROM system.databases")}
         self.other_databases = frozenset(others - {DATABASE, SERVICE_DATABASE})
 
-    def run(self, sql: str, marker: str | None = None) -> None:
+    def run(self, sql: str, marker: str | None = None) -> Written:
         """Run a statement of ours that returns nothing.
 
         :param marker: text by which ``kill`` finds the statement while it runs.
+        :return: what it wrote, into the tables of materialized views as well.
         :raises EngineError: with ClickHouse's text.
         """
-        self._ask("writer", f"/* {marker} */ {sql}" if marker else sql, "Null")
+        result = self._ask("writer", f"/* {marker} */ {sql}" if marker else sql, "Null")
+        return Written(result.rows_written(), result.bytes_written())
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Run a query of ours and return its rows; 64-bit integers are ints."""
@@ -109,22 +119,27 @@ class Engine:
         """First column of the first row of a query of ours."""
         return next(iter(self.rows(sql)[0].values()))
 
-    def read(self, sql: str, output_format: str, settings: Mapping[str, str] | None = None) -> ReadResult:
+    def read(
+        self,
+        sql: str,
+        output_format: str,
+        settings: Mapping[str, str] | None = None,
+        most_bytes: int | None = MAX_RESULT_BYTES,
+    ) -> ReadResult:
         """Run a user's query, on a session that cannot write.
 
         :param output_format: ClickHouse's name of the format.
         :param settings: settings for this query alone; they need a session of their own, since a read-only one takes none.
+        :param most_bytes: of the result; None for any number.
         :raises EngineError: with ClickHouse's text.
         """
         if settings:
             session = self._open({**_READ_SETTINGS, **settings}, read_only=True)
             try:
-                result = _query(session, sql, output_format)
-                return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
+                return _read(_query(session, sql, output_format), most_bytes)
             finally:
                 self._close_one(session)
-        result = self._ask("reader", sql, output_format)
-        return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
+        return _read(self._ask("reader", sql, output_format), most_bytes)
 
     def check(self, sql: str) -> list[tuple[str, str]]:
         """Names and types of the columns of a user's query, without running it.
@@ -200,6 +215,16 @@ class Engine:
             if session in self._sessions:
                 self._sessions.remove(session)
         session.cleanup()
+
+
+def _read(result: Any, most_bytes: int | None) -> ReadResult:
+    # The embedded engine puts all of a result out and never looks at its setting max_result_bytes.
+    if most_bytes is not None and result.size() > most_bytes:
+        raise EngineError(
+            f"Code: 396. DB::Exception: Limit for result exceeded, max bytes: {most_bytes}, current bytes: {result.size()}."
+            " (TOO_MANY_ROWS_OR_BYTES)"
+        )
+    return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
 
 
 def _query(session: Any, sql: str, output_format: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 # The engine repeats "Code: N. DB::Exception:" once for each thread that the error went through, and adds its version each time.
 _REPEATED_CODE = re.compile(r"^(Code: \d+\. DB::Exception: )+")
@@ -16,13 +17,17 @@ class ApiError(Exception):
     :param status: the HTTP status.
     :param text: the ``error`` of the JSON body.
     :param errors: further texts, for the ``errors`` of the body.
+    :param headers: of the answer.
     """
 
-    def __init__(self, status: int, text: str, errors: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, status: int, text: str, errors: tuple[str, ...] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.errors = errors
+        self.headers = dict(headers or {})
 
 
 class EngineError(Exception):

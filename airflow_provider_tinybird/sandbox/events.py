@@ -10,13 +10,13 @@ from pathlib import Path
 from airflow_provider_tinybird.sandbox.auth import CREATE, append_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
-from airflow_provider_tinybird.sandbox.formats import DataFile, inferred_columns
+from airflow_provider_tinybird.sandbox.formats import DataFile
+from airflow_provider_tinybird.sandbox.inference import inferred_columns
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import literal
 from airflow_provider_tinybird.sandbox.tables import counts_of, move_bad, move_good, staged
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
-RATE_LIMIT = 100
 _CHUNK = 1024 * 1024
 # The engine's numbers for too many bytes read, and for too much memory.
 _TOO_MUCH = (307, 241)
@@ -32,6 +32,7 @@ def send_events(box: Sandbox, call: Call) -> Answer:
     wait = flag(params, "wait")
     known = box.workspace.find_datasource(name)
     call.caller.require(append_scope(known.name if known else name), CREATE)
+    headers = box.events_limit.take(known.name if known else name)
     kind = params.get("format", "ndjson")
     if kind not in ("ndjson", "json"):
         raise bad_request(f"format '{kind}' is not supported: use ndjson or json")
@@ -43,7 +44,7 @@ def send_events(box: Sandbox, call: Call) -> Answer:
         good, bad = load_events(box, datasource, path)
     finally:
         path.unlink(missing_ok=True)
-    return json_answer({"successful_rows": good, "quarantined_rows": bad}, 200 if wait else 202, _rate_headers())
+    return json_answer({"successful_rows": good, "quarantined_rows": bad}, 200 if wait else 202, headers)
 
 
 def load_events(box: Sandbox, datasource: DataSource, path: Path) -> tuple[int, int]:
@@ -52,8 +53,10 @@ def load_events(box: Sandbox, datasource: DataSource, path: Path) -> tuple[int, 
     :return: rows that fitted, and rows in quarantine; a line that is no JSON object counts, and lies, with the latter.
     """
     import_id = str(uuid.uuid4())
-    with staged(box.engine, datasource, DataFile(path, "ndjson", packing="none")) as stage:
+    file = DataFile(path, "ndjson", packing="none")
+    with box.log.operation("append-hfi", datasource) as done, staged(box.engine, datasource, file) as stage:
         counts = counts_of(box.engine, stage)
+        done.appended(counts, file.size, counts.quarantined + counts.invalid)
         with box.engine.locked(datasource.name):
             if counts.good:
                 move_good(box.engine, datasource, stage, datasource.name)
@@ -135,13 +138,6 @@ def _create(box: Sandbox, call: Call, name: str, path: Path) -> DataSource:
     with path.open("rb") as file:
         columns = inferred_columns(file.read(_CHUNK))
     datasource = DataSource(name, columns)
-    box.workspace.create(datasource)
+    with box.log.operation("create", datasource):
+        box.workspace.create(datasource)
     return datasource
-
-
-def _rate_headers() -> dict[str, str]:
-    return {
-        "X-RateLimit-Limit": str(RATE_LIMIT),
-        "X-RateLimit-Remaining": str(RATE_LIMIT - 1),
-        "X-RateLimit-Reset": "1",
-    }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +18,20 @@ from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 
 FORMATS = ("csv", "ndjson", "parquet")
 _DELIMITERS = ",;\t|"
-_HEAD_BYTES = 64 * 1024
-_MOST_COLUMNS = 500
+HEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is written; None where the file itself must tell."""
+    """How a CSV file is written; None where the file itself must tell.
+
+    :param new_line: what ends a row.
+    :param escape: what takes away the meaning of the character behind it.
+    """
 
     delimiter: str | None = None
+    new_line: str | None = None
+    escape: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,11 @@ class DataFile:
         if self.compression == "gzip":
             try:
                 with gzip.open(self.path) as unzipped:
-                    return unzipped.read(_HEAD_BYTES)
+                    return unzipped.read(HEAD_BYTES)
             except (OSError, EOFError, zlib.error) as error:
                 raise bad_request(f"the gzip data cannot be read: {error}") from None
         with self.path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
+            return file.read(HEAD_BYTES)
 
 
 def checked_format(name: str) -> str:
@@ -88,21 +92,22 @@ def source_of(engine: Engine, file: DataFile, columns: Sequence[Column]) -> Sour
     :raises EngineError: when the file is not what its format says.
     """
     if file.format == "ndjson":
-        return json_source(_table(file, "LineAsString", "raw String"), columns)
+        return json_source(table_of(file, "LineAsString", "raw String"), columns)
     if file.format == "parquet":
-        described = engine.rows(f"DESCRIBE TABLE {_table(file, 'Parquet', 'auto')}")
-        return typed_source(_table(file, "Parquet", "auto"), columns, {row["name"]: row["type"] for row in described})
+        described = engine.rows(f"DESCRIBE TABLE {table_of(file, 'Parquet', 'auto')}")
+        return typed_source(table_of(file, "Parquet", "auto"), columns, {row["name"]: row["type"] for row in described})
     return _csv_source(file, columns)
 
 
-def _table(file: DataFile, engine_format: str, structure: str) -> str:
+def table_of(file: DataFile, engine_format: str, structure: str) -> str:
+    """What follows FROM to read a file with a format of the engine."""
     arguments = (str(file.path), engine_format, structure, file.compression)
     return f"file({', '.join(map(literal, arguments))})"
 
 
 def _csv_source(file: DataFile, columns: Sequence[Column]) -> Source:
     line = _first_line(file)
-    delimiter = file.dialect.delimiter or max(_DELIMITERS, key=line.count)
+    delimiter = delimiter_of(line, file.dialect)
     fields = next(csv.reader([line], delimiter=delimiter), [])
     header = _header_of(fields, columns)
     names = header if header else [column.name for column in columns]
@@ -112,7 +117,15 @@ def _csv_source(file: DataFile, columns: Sequence[Column]) -> Source:
         "input_format_csv_allow_variable_number_of_columns": "1",
         "input_format_csv_skip_first_lines": "1" if header else "0",
     }
-    return text_source(_table(file, "CSV", structure), columns, names, settings)
+    return text_source(table_of(file, "CSV", structure), columns, names, settings)
+
+
+def delimiter_of(line: str, dialect: Dialect) -> str:
+    """What separates the fields of a CSV file.
+
+    :param line: its first line.
+    """
+    return dialect.delimiter or max(_DELIMITERS, key=line.count)
 
 
 def _first_line(file: DataFile) -> str:
@@ -138,64 +151,6 @@ def _header_of(fields: Sequence[str], columns: Sequence[Column]) -> list[str] | 
 
 def _normal(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip()).lower()
-
-
-_JSON_TYPES: Mapping[type, str] = {bool: "UInt8", int: "Int64", float: "Float64", str: "String"}
-
-
-def inferred_columns(head: bytes) -> tuple[Column, ...]:
-    """Columns for a data source that events create.
-
-    :param head: the first lines of the body.
-    :raises ApiError: 400, when no line is a JSON object with a member.
-    """
-    types: dict[tuple[str, ...], str] = {}
-    for line in head.splitlines()[:100]:
-        try:
-            record = json.loads(line)
-            if isinstance(record, dict):
-                _infer(record, (), types)
-        except (ValueError, RecursionError):
-            continue
-    if not types:
-        raise bad_request("the data source cannot be created: the body holds no JSON object to take columns from")
-    if len(types) > _MOST_COLUMNS:
-        raise bad_request(
-            f"the data source cannot be created: the records have {len(types)} members, the limit is {_MOST_COLUMNS} columns"
-        )
-    return tuple(_column(keys, type_) for keys, type_ in types.items())
-
-
-def _infer(record: Mapping[str, object], above: tuple[str, ...], types: dict[tuple[str, ...], str]) -> None:
-    for key, value in record.items():
-        keys = (*above, key)
-        if isinstance(value, dict) and value:
-            _infer(value, keys, types)
-            continue
-        if isinstance(value, list):
-            found = f"Array({_scalar_type(value[0]) if value else 'String'})"
-        elif value is None:
-            continue
-        else:
-            found = _scalar_type(value)
-        before = types.get(keys)
-        types[keys] = (
-            found if before in (None, found) else "Float64" if {before, found} == {"Int64", "Float64"} else "String"
-        )
-
-
-def _scalar_type(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?", value):
-        return "DateTime64(3)" if "." in value else "DateTime"
-    return _JSON_TYPES.get(type(value), "String")
-
-
-def _column(keys: tuple[str, ...], type_: str) -> Column:
-    path = "$" + "".join(f".{key}" if re.fullmatch(r"[^.\[\]]+", key) else f'["{key}"]' for key in keys)
-    name = re.sub(r"\W", "_", "_".join(keys))
-    if type_.startswith("Array"):
-        return Column(name, type_, f"{path}[:]")
-    return Column(name, f"Nullable({type_})", path)
 
 
 def engine_error_text(error: EngineError, file: DataFile) -> str:

@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 from airflow_provider_tinybird.sandbox.auth import CREATE, append_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.datafile import DatafileError, parse_schema
+from airflow_provider_tinybird.sandbox.datafile import Column, DatafileError, parse_schema
 from airflow_provider_tinybird.sandbox.datasources import described, refuse_in_forward
+from airflow_provider_tinybird.sandbox.dialects import plain
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.formats import DataFile, Dialect, checked_format
+from airflow_provider_tinybird.sandbox.inference import csv_columns
 from airflow_provider_tinybird.sandbox.jobs import Job, Work
 from airflow_provider_tinybird.sandbox.loading import Loaded, Plan, checked_condition, load
 from airflow_provider_tinybird.sandbox.resources import DataSource, resource_id
@@ -24,6 +26,7 @@ from airflow_provider_tinybird.sandbox.web import Answer, Call, file_part, flag,
 
 _MODES = ("create", "append", "replace")
 MAX_BODY_BYTES = 8 * 1024 * 1024
+_MOST_NEW_LINE = 2
 _DOWNLOAD_CHUNK = 1024 * 1024
 
 
@@ -85,6 +88,7 @@ def _plan(box: Sandbox, call: Call, name: str, mode: str, params: dict[str, str]
     known = box.workspace.find_datasource(name)
     shown = known.name if known else name
     call.caller.require(*((CREATE, append_scope(shown)) if mode == "append" else (CREATE,)))
+    _count(box)
     datasource = box.workspace.datasource(name)
     condition = params.get("replace_condition")
     if mode == "append":
@@ -96,11 +100,24 @@ def _plan(box: Sandbox, call: Call, name: str, mode: str, params: dict[str, str]
     return Plan(datasource, True, condition, flag(params, "replace_truncate_when_empty"))
 
 
+def _count(box: Sandbox) -> None:
+    """Count a call that brings data: creates, appends and replaces share one limit, as documented.
+
+    :raises ApiError: 429.
+    """
+    box.imports_limit.take("workspace")
+
+
 def _dialect(params: dict[str, str]) -> Dialect:
     delimiter = params.get("dialect_delimiter")
     if delimiter is not None and len(delimiter) != 1:
         raise bad_request(f"'dialect_delimiter' must be one character, not '{delimiter}'")
-    return Dialect(delimiter)
+    escape, new_line = params.get("dialect_escapechar") or None, params.get("dialect_new_line") or None
+    if escape is not None and (len(escape) != 1 or escape in (delimiter, '"', "\r", "\n")):
+        raise bad_request(f"'dialect_escapechar' must be one character that has no other meaning, not '{escape}'")
+    if new_line is not None and len(new_line) > _MOST_NEW_LINE:
+        raise bad_request(f"'dialect_new_line' must be one or two characters, not '{new_line}'")
+    return Dialect(delimiter, new_line, escape)
 
 
 def _by_body(box: Sandbox, call: Call, plan: Plan, params: dict[str, str], path: Path | None) -> Answer:
@@ -108,7 +125,7 @@ def _by_body(box: Sandbox, call: Call, plan: Plan, params: dict[str, str], path:
         raise bad_request("there is nothing to load: give url=, or the data as the body")
     job_id = Job("import", {}, call.caller.id).id
     file = DataFile(path, checked_format(params.get("format", "csv")), _dialect(params))
-    loaded = load(box, plan, file, job_id)
+    loaded = _load(box, plan, file, job_id)
     answer: dict[str, Any] = {
         "datasource": described(box, plan.datasource),
         "import_id": job_id,
@@ -124,16 +141,25 @@ def _by_body(box: Sandbox, call: Call, plan: Plan, params: dict[str, str], path:
 
 
 def _by_url(box: Sandbox, call: Call, plan: Plan, params: dict[str, str]) -> Answer:
-    url = params["url"].strip()
+    url = checked_url(params["url"])
+    file = DataFile(box.spool_path(), checked_format(params.get("format", "csv")), _dialect(params))
+    mode = "replace" if plan.replace else "append"
+    return _start(box, call, plan, mode, {"url": url}, file)
+
+
+def checked_url(url: str) -> str:
+    """A URL that may be read.
+
+    :raises ApiError: 400, for one that is not of HTTP: others lead into the files of this machine.
+    """
+    url = url.strip()
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise bad_request(f"url '{url}' cannot be loaded: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise bad_request(f"url '{url}' cannot be loaded: it must start with http:// or https://")
-    file = DataFile(box.spool_path(), checked_format(params.get("format", "csv")), _dialect(params))
-    mode = "replace" if plan.replace else "append"
-    return _start(box, call, plan, mode, {"url": url}, file)
+    return url
 
 
 def _start(box: Sandbox, call: Call, plan: Plan, mode: str, facts: dict[str, Any], file: DataFile) -> Answer:
@@ -161,14 +187,30 @@ def _job(box: Sandbox, started_by: str, plan: Plan, mode: str, facts: dict[str, 
 
 def _work(box: Sandbox, plan: Plan, url: str | None, file: DataFile) -> Work:
     def work(job: Job) -> None:
-        if url:
-            _download(box, url, file.path, job)
-        job.check()
-        _show_result(box, job, plan, load(box, plan, file, job.id, job))
+        _show_result(box, job, plan, _load(box, plan, file, job.id, job, url))
         # The file of a job that failed stays until the sandbox stops, so that the job can be retried.
         file.path.unlink(missing_ok=True)
 
     return work
+
+
+def _load(
+    box: Sandbox, plan: Plan, file: DataFile, import_id: str, job: Job | None = None, url: str | None = None
+) -> Loaded:
+    """Load a file, which is got from its URL first, and log it."""
+    event = "replace" if plan.replace else "append"
+    with box.log.operation(event, plan.datasource, job, import_id=import_id) as done:
+        if job and url:
+            download(box, url, file.path, job)
+        if job:
+            job.check()
+        with plain(file, box.spool_path()) as readable:
+            loaded = load(box, plan, readable, import_id, job)
+        done.appended(loaded.counts, loaded.size, loaded.counts.quarantined)
+        done.blocks = loaded.blocks()
+        if plan.replace:
+            done.rows = size_of(box.engine, plan.datasource.name)[0]
+    return loaded
 
 
 def _show_result(box: Sandbox, job: Job, plan: Plan, loaded: Loaded) -> None:
@@ -181,7 +223,12 @@ def _show_result(box: Sandbox, job: Job, plan: Plan, loaded: Loaded) -> None:
     job.blocks = loaded.blocks()
 
 
-def _download(box: Sandbox, url: str, path: Path, job: Job) -> None:
+def download(box: Sandbox, url: str, path: Path, job: Job) -> None:
+    """Get the file behind a URL.
+
+    :param job: stops it when it is cancelled.
+    :raises ApiError: 400, when it cannot be read to its end.
+    """
     try:
         _fetch(box, url, path, job)
     except urllib.error.HTTPError as error:
@@ -219,22 +266,40 @@ def _create(box: Sandbox, call: Call, params: dict[str, str], file: Path | None)
     refuse_in_forward(box)
     name = params.get("name") or f"datasource_{resource_id()[2:10]}"
     box.workspace.check_name("data source", name)
-    if not params.get("schema"):
-        raise bad_request(
-            "mode 'create' needs 'schema': this server guesses none; to load into an existing data source give mode=append"
-        )
-    try:
-        columns = parse_schema(params["schema"])
-    except DatafileError as error:
-        raise bad_request(f"schema: {error.reason}") from None
+    has_data = bool(params.get("url")) or file is not None
+    if has_data:
+        _count(box)
+    columns = _columns(box, params, file)
     engine = params.get("engine") or "MergeTree"
     options = {
         key.removeprefix("engine_"): value for key, value in params.items() if key.startswith("engine_") and value
     }
     datasource = DataSource(name, columns, engine, options, params.get("description", ""))
-    box.workspace.create(datasource)
+    with box.log.operation("create", datasource):
+        box.workspace.create(datasource)
     if params.get("url"):
         return _by_url(box, call, Plan(datasource), params)
     if file is not None:
         return _by_body(box, call, Plan(datasource), params, file)
     return json_answer({"datasource": described(box, datasource)})
+
+
+def _columns(box: Sandbox, params: dict[str, str], file: Path | None) -> tuple[Column, ...]:
+    """Columns for a new data source: as given, or, of CSV data, guessed."""
+    if params.get("schema"):
+        try:
+            return parse_schema(params["schema"])
+        except DatafileError as error:
+            raise bad_request(f"schema: {error.reason}") from None
+    if params.get("format", "csv").lower() != "csv" or not (params.get("url") or file):
+        raise bad_request(
+            "mode 'create' needs 'schema', which is only guessed of CSV data; to load into an existing data source give mode=append"
+        )
+    fetched = box.spool_path()
+    try:
+        if file is None:
+            download(box, checked_url(params["url"]), fetched, Job("import", {}, ""))
+        with plain(DataFile(file or fetched, "csv", _dialect(params)), box.spool_path()) as readable:
+            return csv_columns(readable, flag(params, "type_guessing", default=True))
+    finally:
+        fetched.unlink(missing_ok=True)

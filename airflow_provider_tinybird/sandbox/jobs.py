@@ -264,6 +264,8 @@ class JobQueue:
             job.ended.set()
 
     def _work(self, job: Job, work: Work) -> None:
+        if job.course.cancel:
+            self.cancel(job)
         job.check()
         if job.status is JobStatus.CANCELLING:  # it was deaf to the cancel, until it was released
             raise Cancelled

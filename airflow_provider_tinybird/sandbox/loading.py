@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_tinybird.sandbox import materialized
@@ -49,6 +49,7 @@ class Loaded:
     counts: Counts
     size: int
     seconds: float
+    block_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def blocks(self) -> list[dict[str, Any]]:
         """The blocks of an import, as the API shows them; the sandbox loads a file as one."""
@@ -58,7 +59,7 @@ class Loaded:
             "quarantine": self.counts.quarantined,
             "bytes": self.size,
         }
-        return [{"block_id": str(uuid.uuid4()), "process_return": [lines], "processing_time": round(self.seconds, 6)}]
+        return [{"block_id": self.block_id, "process_return": [lines], "processing_time": round(self.seconds, 6)}]
 
     def problems(self) -> list[str]:
         """What did not get in, in words."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
-from airflow_provider_tinybird.sandbox.engine import DATABASE
+from airflow_provider_tinybird.sandbox.engine import DATABASE, Written
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe
 from airflow_provider_tinybird.sandbox.sql import checked
 from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
@@ -50,7 +50,7 @@ def create_views(box: Sandbox, pipe: Pipe) -> None:
     for view in views_of(pipe):
         target = box.workspace.datasource(view.target)
         drop_table(box.engine, view.table)
-        select = checked(box, Composer(box.workspace.pipes, {}).pipe(pipe, view.node))
+        select = checked(box, Composer(box.workspace, {}).pipe(pipe, view.node))
         box.engine.run(f"CREATE MATERIALIZED VIEW {qualified(view.table)} TO {qualified(target.name)} AS {select}")
 
 
@@ -99,13 +99,14 @@ def rebuild(box: Sandbox, views: list[View]) -> None:
             fill(box, view, copy, {})
 
 
-def fill(box: Sandbox, view: View, into: str, sources: dict[str, str], marker: str | None = None) -> None:
+def fill(box: Sandbox, view: View, into: str, sources: dict[str, str], marker: str | None = None) -> Written:
     """Run the query of a view over all rows of its source.
 
     :param into: the table to insert into.
     :param sources: queries that stand in for data sources.
+    :return: what was written.
     """
     # Pipes that it reads can be others than those it was made with.
-    select = checked(box, Composer(box.workspace.pipes, {}).pipe(view.pipe, view.node, sources))
+    select = checked(box, Composer(box.workspace, {}).pipe(view.pipe, view.node, sources))
     names = ", ".join(quoted(name) for name, _ in box.engine.check(select))
-    box.engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}", marker)
+    return box.engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}", marker)

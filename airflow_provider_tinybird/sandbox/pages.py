@@ -1,11 +1,11 @@
-"""Small answers about the sandbox itself: health, workspace, auth, regions, tokens."""
+"""Small answers about the sandbox itself: health, workspace, auth, regions."""
 
 from __future__ import annotations
 
-from airflow_provider_tinybird.sandbox.auth import ADMIN, TOKENS, checked_scopes
+from airflow_provider_tinybird.sandbox.auth import ADMIN
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed
+from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
 from airflow_provider_tinybird.sandbox.workspace import NAME, USER_EMAIL
 
 
@@ -57,18 +57,3 @@ def _workspace(box: Sandbox, call: Call) -> dict[str, str | None]:
         "scope": "admin",
         "main": None,
     }
-
-
-def list_tokens(box: Sandbox, call: Call) -> Answer:
-    """``GET /v0/tokens``."""
-    call.caller.require(TOKENS)
-    return json_answer({"tokens": [token.shown() for token in box.workspace.tokens()]})
-
-
-def create_token(box: Sandbox, call: Call) -> Answer:
-    """``POST /v0/tokens``: a static token; ``scope`` may be given several times."""
-    call.caller.require(TOKENS)
-    params = call.params()
-    scopes = checked_scopes(value for key, value in call.param_list() if key == "scope")
-    token = box.workspace.add_token(needed(params, "name"), scopes, params.get("description", ""))
-    return json_answer(token.shown())

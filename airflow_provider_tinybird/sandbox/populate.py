@@ -56,11 +56,11 @@ def run_populate(box: Sandbox, call: Call) -> Answer:
 def _populate(
     box: Sandbox, view: View, source: DataSource, target: DataSource, rows: str, empty_first: bool, job: Job
 ) -> None:
-    with box.engine.locked(target.name):
+    with box.engine.locked(target.name), box.log.operation("populateview", target, job, pipe=view.pipe) as done:
         if empty_first:
             box.engine.run(f"TRUNCATE TABLE {qualified(target.name)}")
         job.check()
-        fill(box, view, target.name, {source.name: rows}, job.marker)
+        done.wrote(fill(box, view, target.name, {source.name: rows}, job.marker))
     count, size = size_of(box.engine, target.name)
     job.facts["statistics"] = {"row_count": count, "bytes": size}
 

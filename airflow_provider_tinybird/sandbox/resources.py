@@ -5,14 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
+from airflow_provider_tinybird.sandbox.clock import now
 from airflow_provider_tinybird.sandbox.datafile import Column, NodeFile, NodeKind
 
-
-def now() -> datetime:
-    """The present, in UTC."""
-    return datetime.now(UTC)
+__all__ = ["DataSource", "Pipe", "Variable", "now", "resource_id", "stamp"]
 
 
 def stamp(moment: datetime | None) -> str | None:
@@ -46,6 +44,16 @@ class DataSource:
     def quarantine(self) -> str:
         """Name of the table of the rows that did not fit."""
         return f"{self.name}_quarantine"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A secret that pipes can read."""
+
+    name: str
+    value: str = field(repr=False)
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True)

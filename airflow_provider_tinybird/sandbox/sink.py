@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE, pipe_read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.copies import copy_query
+from airflow_provider_tinybird.sandbox.copies import copy_query, shown_query
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
 from airflow_provider_tinybird.sandbox.errors import EngineError, bad_request, of_engine
 from airflow_provider_tinybird.sandbox.formats import checked_format
@@ -59,7 +59,12 @@ def run_sink(box: Sandbox, call: Call) -> Answer:
         raise of_engine(error) from None
     job = Job(
         "sink",
-        {"pipe_id": pipe.id, "pipe_name": pipe.name, "query_id": str(uuid.uuid4()), "query_sql": query},
+        {
+            "pipe_id": pipe.id,
+            "pipe_name": pipe.name,
+            "query_id": str(uuid.uuid4()),
+            "query_sql": shown_query(box, query),
+        },
         token.id,
     )
 
@@ -79,7 +84,7 @@ def write(box: Sandbox, output: Output, query: str, job: Job) -> list[Path]:
     for name, condition in _files(box, output, query):
         job.check()
         sql = f"/* {job.marker} */ SELECT * FROM (\n{query}\n) WHERE {condition}"  # noqa: S608
-        content = box.engine.read(sql, _FORMATS[output.format], {"max_execution_time": "0"}).body
+        content = box.engine.read(sql, _FORMATS[output.format], {"max_execution_time": "0"}, None).body
         if output.compression == "gzip":
             content = gzip.compress(content)
         path = _path(folder, name, output)

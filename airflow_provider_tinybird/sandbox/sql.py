@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from airflow_provider_tinybird.sandbox.auth import Token, pipe_read_scope, read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
+from airflow_provider_tinybird.sandbox.engine import SERVICE_DATABASE
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe
-from airflow_provider_tinybird.sandbox.sqltext import check_readable, names_in, split_format, statement_of
+from airflow_provider_tinybird.sandbox.sqltext import check_readable, names_in, split_format, statement_of, tokens_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, parsed_json
 
 SETTINGS = (
@@ -41,7 +42,7 @@ def run_sql(box: Sandbox, call: Call) -> Answer:
     if not text:
         raise bad_request("the parameter 'q' is required: the SQL to run")
     pipeline = box.workspace.pipe(params["pipeline"]) if params.get("pipeline") else None
-    composer = Composer(box.workspace.pipes, template_parameters(params))
+    composer = Composer(box.workspace, template_parameters(params))
     # A FORMAT in a template can only be seen once it is rendered.
     statement, output_format = split_format(statement_of(composer.rendered(text)))
     checked(box, statement)
@@ -96,12 +97,24 @@ def require_reads(box: Sandbox, token: Token, sql: str, pipeline: Pipe | None = 
         token.require(pipe_read_scope(name))
     for name in sorted(_datasources(box, names)):
         token.require(read_scope(name))
+    for name in sorted(_service_datasources(sql)):
+        token.require(read_scope(name))
 
 
 def _datasources(box: Sandbox, names: Iterable[str]) -> set[str]:
     """Data sources among some names; the quarantine belongs to its data source."""
     known = box.workspace.datasources
     return {base for name in names if (base := name if name in known else name.removesuffix("_quarantine")) in known}
+
+
+def _service_datasources(sql: str) -> set[str]:
+    """Names such as ``tinybird.jobs_log``."""
+    tokens = tokens_of(sql)
+    return {
+        f"{SERVICE_DATABASE}.{tokens[index + 2].value}"
+        for index, token in enumerate(tokens[:-2])
+        if token.is_name and token.value.lower() == SERVICE_DATABASE and tokens[index + 1].text == "."
+    }
 
 
 def _params(call: Call) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.datafile import Column, NodeFile, NodeKind
-from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe
+from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, Variable
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class State:
     datasources: list[DataSource] = field(default_factory=list)
     pipes: list[Pipe] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
+    variables: list[Variable] = field(default_factory=list)
 
 
 def load(path: Path) -> State:
@@ -45,6 +46,7 @@ def _state(kept: Mapping[str, Any]) -> State:
         [_datasource(one) for one in kept["datasources"]],
         [_pipe(one) for one in kept["pipes"]],
         [Token(**{**one, "scopes": frozenset(one["scopes"])}) for one in kept["tokens"]],
+        [_variable(one) for one in kept.get("variables", [])],
     )
 
 
@@ -59,11 +61,24 @@ def save(path: Path, state: State) -> None:
         ],
         "pipes": [_pipe_as_json(one) for one in state.pipes],
         "tokens": [{**asdict(one), "scopes": sorted(one.scopes)} for one in state.tokens],
+        "variables": [
+            {**asdict(one), "created_at": one.created_at.isoformat(), "updated_at": one.updated_at.isoformat()}
+            for one in state.variables
+        ],
     }
     fresh = path.with_suffix(".new")
     fresh.touch(mode=0o600)
     fresh.write_text(json.dumps(kept))
     fresh.replace(path)
+
+
+def _variable(kept: Mapping[str, Any]) -> Variable:
+    return Variable(
+        kept["name"],
+        kept["value"],
+        datetime.fromisoformat(kept["created_at"]),
+        datetime.fromisoformat(kept["updated_at"]),
+    )
 
 
 def _datasource(kept: Mapping[str, Any]) -> DataSource:

@@ -229,6 +229,10 @@ class TinybirdSandbox:
         """
         self._plan(name, times, error=error)
 
+    def cancel_job(self, name: str, *, times: int = 1) -> None:
+        """Let somebody else cancel the next jobs as soon as they work; for the parameters see :meth:`fail_job`."""
+        self._plan(name, times, cancel=True)
+
     def slow_job(self, name: str, *, seconds: float, times: int = 1) -> None:
         """Let the next jobs wait, and work, so much longer; for the parameters see :meth:`fail_job`."""
         self._plan(name, times, delay=seconds)
@@ -262,6 +266,10 @@ class TinybirdSandbox:
         """Drop what was to go wrong, and let jobs that hang go on."""
         for path in _FAULTS:
             self.process.request("DELETE", path)
+
+    def advance_clock(self, seconds: float) -> None:
+        """Put the sandbox's clock forward: jobs are older by that, and the window of a rate limit is over, until the next reset."""
+        self._send_json("/sandbox/clock", {"advance": seconds})
 
     # From test to test
 

@@ -164,7 +164,9 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
 
 def error_answer(error: ApiError) -> Answer:
     """The JSON of an error."""
-    return json_answer({"error": error.text, **({"errors": list(error.errors)} if error.errors else {})}, error.status)
+    return json_answer(
+        {"error": error.text, **({"errors": list(error.errors)} if error.errors else {})}, error.status, error.headers
+    )
 
 
 def flag(params: Mapping[str, str], name: str, default: bool = False) -> bool:

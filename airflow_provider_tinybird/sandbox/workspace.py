@@ -14,7 +14,7 @@ from airflow_provider_tinybird.sandbox.datafile import DatafileError, Project, n
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
 from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
-from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now, resource_id
+from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, Variable, now, resource_id
 from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, table_exists
 
 TOKEN_VARIABLE = "TB_LOCAL_WORKSPACE_TOKEN"  # noqa: S105 - the name of a variable
@@ -39,6 +39,7 @@ class Workspace:
         self.datasources: dict[str, DataSource] = {one.name: one for one in kept.datasources}
         self.pipes: dict[str, Pipe] = {one.name: one for one in kept.pipes}
         self._tokens: dict[str, Token] = {one.value: one for one in kept.tokens}
+        self._variables: dict[str, Variable] = {one.name: one for one in kept.variables}
         self._make_fixed_tokens()
         self.save()
 
@@ -90,6 +91,7 @@ class Workspace:
                 list(self.datasources.values()),
                 list(self.pipes.values()),
                 list(self._tokens.values()),
+                list(self._variables.values()),
             )
             state.save(self._file, kept)
 
@@ -118,6 +120,49 @@ class Workspace:
             self._tokens[token.value] = token
             self.save()
         return token
+
+    def token_named(self, name_or_id: str) -> Token:
+        """A token by name, id, or its text.
+
+        :raises ApiError: 404.
+        """
+        for token in self.tokens():
+            if name_or_id in (token.name, token.id, token.value):
+                return token
+        raise ApiError(404, "Token not found")  # what was asked for can be the text of a token
+
+    def put_token(self, old: Token, new: Token | None) -> None:
+        """Let a token take another's place; None for none.
+
+        :raises ApiError: 403, for the tokens that the workspace always has.
+        """
+        if old.name in _FIXED_TOKENS:
+            raise ApiError(403, f"The token '{old.name}' cannot be changed")
+        with self._lock:
+            self._tokens.pop(old.value, None)
+            if new:
+                self._tokens[new.value] = new
+            self.save()
+
+    def variables(self) -> list[Variable]:
+        """All variables."""
+        return list(self._variables.values())
+
+    def secrets(self) -> dict[str, str]:
+        """The values of the variables, for templates."""
+        return {one.name: one.value for one in self.variables()}
+
+    def put_variable(self, variable: Variable) -> None:
+        """Make a variable, or give it another value."""
+        with self._lock:
+            self._variables[variable.name] = variable
+            self.save()
+
+    def drop_variable(self, variable: Variable) -> None:
+        """Drop a variable."""
+        with self._lock:
+            self._variables.pop(variable.name, None)
+            self.save()
 
     def find_datasource(self, name_or_id: str) -> DataSource | None:
         """A data source by name or id, or None."""
@@ -202,12 +247,13 @@ class Workspace:
             self.save()
 
     def forget_what_is_not_of_the_project(self) -> None:
-        """Drop every data source, pipe and token that was made over HTTP."""
+        """Drop every data source, pipe, token and variable that was made over HTTP."""
         with self._lock:
             for datasource in [one for one in self.datasources.values() if not one.from_project]:
                 self.drop(datasource)
             self.pipes = {name: one for name, one in self.pipes.items() if one.from_project}
             self._tokens = {value: one for value, one in self._tokens.items() if one.name in _FIXED_TOKENS}
+            self._variables = {}
             self.save()
 
 

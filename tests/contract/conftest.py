@@ -20,6 +20,12 @@ Query = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
+def project() -> Path:
+    """The Tinybird project of these tests."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the sandbox serves at /files."""
     return tmp_path_factory.mktemp("files")

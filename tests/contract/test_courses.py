@@ -1,6 +1,4 @@
-"""What only the sandbox has: jobs that are held, fail or are deaf to a cancel on demand, a quota of copies, jobs over a
-restart.
-"""
+"""What only the sandbox has: jobs that are held, fail or are deaf to a cancel on demand, jobs over a restart."""
 
 from __future__ import annotations
 
@@ -64,23 +62,6 @@ def test_a_stubborn_job_stays_cancelling_until_it_is_released(client, poll):
 def test_a_course_that_cannot_be_read_is_refused(client, course):
     answer = client.post("/sandbox/jobs", json=course)
     assert (answer.status_code, "course" in answer.json()["error"]) == (400, True)
-
-
-def test_copies_beyond_the_quota_are_refused_and_start_nothing(poll):
-    with (
-        SandboxProcess("--project", PROJECT, "--max-copies", "1") as server,
-        httpx.Client(base_url=server.base_url, headers=server.headers, timeout=30) as client,
-    ):
-        client.post("/sandbox/jobs", json={"name": "totals", "hold": "working"})
-        first = client.post("/v0/pipes/copy_totals/copy").json()["job"]["id"]
-        refused = client.post("/v0/pipes/copy_totals/copy")
-        assert refused.status_code == 403
-        assert "maximum number of copy jobs" in refused.json()["error"]
-        poll(client, start(client), ("done",))
-        client.delete("/sandbox/jobs")
-        poll(client, first, ("done",))
-        assert client.post("/v0/pipes/copy_totals/copy").status_code == 200
-        assert len(client.get("/v0/jobs?kind=copy").json()["jobs"]) == 2
 
 
 def test_jobs_outlive_a_kill_and_what_ran_is_in_error(tmp_path, poll):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
 
 import httpx
 import pyarrow as pa
@@ -223,20 +222,6 @@ def test_materialized_views_are_fed(client, query):
         ),
     )
     assert query("SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop") == [{"shop": "a", "total": 5}]
-
-
-def test_too_large_a_body(narrow: Callable[..., httpx.Client]):
-    """Documented: 413 above the limit of the plan; guess: of the unpacked bytes."""
-    with (
-        SandboxProcess("--max-events-bytes", "1000") as small,
-        httpx.Client(base_url=small.base_url, headers=small.headers) as client,
-    ):
-        client.post("/v0/datasources", params={"name": "t", "schema": "a String `json:$.a`"}).raise_for_status()
-        assert client.post("/v0/events?name=t", content=lines({"a": "x" * 900})).status_code == 202
-        assert client.post("/v0/events?name=t", content=lines({"a": "x" * 1000})).status_code == 413
-        packed = gzip.compress(lines({"a": "x" * 1000}).encode())
-        assert client.post("/v0/events?name=t", content=packed, headers={"Content-Encoding": "gzip"}).status_code == 413
-        assert client.post("/v0/sql", content="SELECT count() AS n FROM t FORMAT JSON").json()["data"] == [{"n": 1}]
 
 
 def test_in_forward_nothing_is_made():

@@ -463,3 +463,83 @@ def test_create_refused(client, params, status, word):
     assert answer.status_code == status, answer.text
     assert word in answer.json()["error"]
     assert client.get("/v0/datasources/made").status_code == 404
+
+
+CREATED = "day,Shop name,n,x,at\n2026-01-01,a,1,1.5,2026-01-01 10:00:00\n2026-01-02,b,-2,,2026-01-02 10:00:00\n"
+GUESSED = [
+    {"day": "2026-01-01", "Shop_name": "a", "n": 1, "x": 1.5, "at": "2026-01-01 10:00:00"},
+    {"day": "2026-01-02", "Shop_name": "b", "n": -2, "x": None, "at": "2026-01-02 10:00:00"},
+]
+
+
+def test_create_from_csv_guesses_the_schema(client, query):
+    """Data Sources API: mode=create with CSV data infers the schema. Guess: the types, and the names of the columns."""
+    answer = client.post("/v0/datasources?name=guessed&mode=create", content=CREATED)
+    assert answer.status_code == 200, answer.text
+    assert query("SELECT * FROM guessed ORDER BY day") == GUESSED
+    types = {one["name"]: one["type"] for one in answer.json()["datasource"]["schema"]["columns"]}
+    assert types == {"day": "Date", "Shop_name": "String", "n": "Int64", "x": "Nullable(Float64)", "at": "DateTime"}
+
+
+def test_create_from_a_url_guesses_the_schema(client, query, server, files, wait_for_job):
+    """Data Sources API: mode=create with url, the default mode."""
+    (files / "guess.csv").write_text(CREATED)
+    job = client.post("/v0/datasources", params={"name": "guessed", "url": f"{server.base_url}/files/guess.csv"}).json()
+    assert wait_for_job(job["id"])["status"] == "done"
+    assert query("SELECT * FROM guessed ORDER BY day") == GUESSED
+    missing = {"name": "other", "url": f"{server.base_url}/files/no.csv"}
+    assert client.post("/v0/datasources", params=missing).status_code == 400
+    assert client.get("/v0/datasources/other").status_code == 404
+
+
+def test_type_guessing_can_be_off(client, query):
+    """Data Sources API: type_guessing=false makes every CSV column a String."""
+    client.post("/v0/datasources?name=texts&type_guessing=false", content="1,2026-01-01\n2,x\n").raise_for_status()
+    assert query("SELECT * FROM texts ORDER BY column_00") == [
+        {"column_00": "1", "column_01": "2026-01-01"},
+        {"column_00": "2", "column_01": "x"},
+    ]
+
+
+@pytest.mark.parametrize(("format_", "body"), [("ndjson", '{"a":1}'), ("parquet", "PAR1"), ("csv", "")])
+def test_only_csv_is_guessed(client, format_, body):
+    """Data Sources API: schema inference is for CSV only, not for NDJSON and Parquet."""
+    answer = client.post(f"/v0/datasources?name=guessed&format={format_}", content=body)
+    assert (answer.status_code, "schema" in answer.json()["error"]) == (400, True)
+    assert client.get("/v0/datasources/guessed").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("params", "body"),
+    [
+        ({"dialect_escapechar": "\\"}, '2026-01-01,a\\,b,1\n2026-01-02,"say \\"so\\"",2\n'),
+        ({"dialect_new_line": "\r"}, '2026-01-01,"a,b",1\r2026-01-02,"say ""so""",2\r'),
+        ({"dialect_new_line": "\r\n"}, '2026-01-01,"a,b",1\r\n2026-01-02,"say ""so""",2\r\n'),
+        ({"dialect_new_line": "$"}, '2026-01-01,"a,b",1$2026-01-02,"say ""so""",2$'),
+        (
+            {"dialect_new_line": "$\n", "dialect_delimiter": "|", "dialect_escapechar": "\\"},
+            '2026-01-01|a,b|1$\n2026-01-02|"say \\"so\\""|2$\n',
+        ),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_dialects(client, query, params, body, packed):
+    """Data Sources API: dialect_delimiter, dialect_new_line and dialect_escapechar."""
+    content = gzip.compress(body.encode()) if packed else body.encode()
+    answer = client.post(
+        "/v0/datasources", params={"name": "sales", "mode": "append", **params}, content=content
+    ).json()
+    assert (answer["quarantine_rows"], answer["invalid_lines"]) == (0, 0)
+    assert query("SELECT shop, amount FROM sales ORDER BY day") == [
+        {"shop": "a,b", "amount": 1},
+        {"shop": 'say "so"', "amount": 2},
+    ]
+
+
+@pytest.mark.parametrize(
+    "params", [{"dialect_escapechar": "ab"}, {"dialect_escapechar": '"'}, {"dialect_new_line": "abc"}]
+)
+def test_dialects_refused(client, params):
+    """Data Sources API: one character, and one or two for a new line."""
+    answer = client.post("/v0/datasources", params={"name": "sales", "mode": "append", **params}, content="x")
+    assert (answer.status_code, next(iter(params)) in answer.json()["error"]) == (400, True)
