@@ -167,7 +167,7 @@ async def serve() -> None:
 
 def counts(port: int) -> dict[str, int]:
     """What the server has counted."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts", timeout=60) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/counts", timeout=60) as answer:
         return json.load(answer)  # type: ignore[no-any-return]
 
 
@@ -182,8 +182,9 @@ async def measure(contender: Contender, options: argparse.Namespace) -> Result:
     waiting = 0
     while waiting < options.triggers and time.monotonic() - began < options.start_seconds:
         # By and by, so that one that blocks the loop cannot do so for longer than the time there is.
-        for number in range(len(tasks), min(len(tasks) + _AT_ONCE, options.triggers)):
-            tasks.append(asyncio.create_task(watch(contender.make(kind, 1000 + number, options.poll_interval))))
+        more = range(len(tasks), min(len(tasks) + _AT_ONCE, options.triggers))
+        made = [contender.make(kind, 1000 + number, options.poll_interval) for number in more]
+        tasks.extend(asyncio.create_task(watch(trigger)) for trigger in made)
         await asyncio.sleep(0 if len(tasks) < options.triggers else 0.5)
         waiting = (await asyncio.to_thread(counts, options.port))["jobs"] - before["jobs"]
         ended = [task for task in tasks if task.done()]
@@ -281,7 +282,7 @@ _PASSED_ON = ("triggers", "poll-interval", "seconds", "start-seconds")
 def show(results: dict[str, Result | str]) -> str:
     """Write the results as a table."""
     lines = [
-        "| trigger | waiting after the start | CPU to start one | CPU of a poll | memory of one | longest block of the loop | connections |",
+        "| trigger | waiting after the start | CPU to start one | CPU of a poll | memory of one | longest block | connections |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, result in results.items():
@@ -313,7 +314,9 @@ def main() -> None:
     parser.add_argument("--triggers", type=int, default=10_000)
     parser.add_argument("--poll-interval", type=float, default=20.0, help="seconds between two looks of a trigger")
     parser.add_argument("--seconds", type=float, default=40.0, help="length of the window")
-    parser.add_argument("--start-seconds", type=float, default=120.0, help="time that all triggers have for their first look")
+    parser.add_argument(
+        "--start-seconds", type=float, default=120.0, help="time that all triggers have for their first look"
+    )
     parser.add_argument("--only", nargs="*", default=list(CONTENDERS), choices=list(CONTENDERS))
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--measure", choices=list(CONTENDERS), help=argparse.SUPPRESS)
