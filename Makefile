@@ -1,6 +1,6 @@
 # Needs make and Python 3.11 or newer; everything else is installed into .venv by scripts/setup.py.
 #   PYTHON=/path/to/python   another Python to make .venv from
-#   ARGS="-k copy -x"        more arguments for pytest
+#   ARGS="-k copy -x"        more arguments for pytest; names of clients for "make conformance"
 #   WORKERS=4                test processes (0: all in one)
 #   PORT=7181                port of "make sandbox"
 
@@ -13,10 +13,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e lint format lock build clean sandbox
+.PHONY: help setup demo test e2e conformance lint format lock build clean sandbox
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # "command -v" is not enough: version managers put names on the PATH that only say that this version is not installed.
 setup: ## Make .venv with everything in it (the other targets do it by themselves)
@@ -38,6 +38,9 @@ test: lint ## Run all checks and all tests
 # WRITE_TABLE=1 writes what came of it into docs/reliability.md.
 e2e: setup ## Run what is tested on a whole Airflow ("make test" does, too)
 	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest tests/e2e $(ARGS))
+
+conformance: setup ## Run Tinybird's own clients against the sandbox; writes docs/conformance.md
+	@exec $(BIN)/python scripts/conformance.py $(ARGS)
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .
@@ -62,7 +65,7 @@ sandbox: setup ## Start the sandbox with the project of the example DAGs
 	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird
 
 clean: ## Remove what these targets made, .venv too
-	rm -rf $(VENV) .setup.lock dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .setup.lock .cache/conformance dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find airflow_provider_tinybird example_dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Airflow writes wherever AIRFLOW_HOME says, and into the user's home otherwise. Killed tests cannot tidy up after themselves.
