@@ -62,7 +62,7 @@ build: setup ## Build the wheel and the source distribution into dist/
 	@$(BIN)/python -m hatchling build -d dist
 
 sandbox: setup ## Start the sandbox with the project of the example DAGs
-	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird
+	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird --files example_dags/data
 
 clean: ## Remove what these targets made, .venv too
 	rm -rf $(VENV) .setup.lock .cache/conformance dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
