@@ -32,11 +32,11 @@ setup: ## Make .venv with everything in it (the other targets do it by themselve
 demo: setup ## Run the quickstart DAG on real data against a local sandbox
 	@exec $(BIN)/python scripts/demo.py
 
-test: lint ## Run all checks and all tests
-	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 $(ARGS))
+test: lint ## Run all checks and all tests but those of "make e2e"
+	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 --ignore tests/e2e $(ARGS))
 
 # WRITE_TABLE=1 writes what came of it into docs/reliability.md.
-e2e: setup ## Run what is tested on a whole Airflow ("make test" does, too)
+e2e: setup ## Run what is tested on a whole Airflow whose processes are killed
 	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest tests/e2e $(ARGS))
 
 conformance: setup ## Run Tinybird's own clients against the sandbox; writes docs/conformance.md
