@@ -274,7 +274,7 @@ def test_connection_id_and_options(user):
         def test_settings(tinybird_sandbox, monkeypatch):
             assert json.loads(os.environ["AIRFLOW_CONN_WAREHOUSE"])["host"] == tinybird_sandbox.base_url
             assert "AIRFLOW_CONN_TINYBIRD_DEFAULT" not in os.environ
-            workspace = tinybird_sandbox.process.request("GET", "/v1/workspace")
+            workspace = tinybird_sandbox.process.request("GET", "/v0/workspace")
             assert workspace["is_forward"] is True
             narrow = tinybird_sandbox.create_token("DATASOURCES:APPEND:numbers")
             assert json.loads(tinybird_sandbox.connection(narrow, timeout=5)) == {
