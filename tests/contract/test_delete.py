@@ -13,7 +13,7 @@ def _rows(client):
 
 
 def test_truncate_answers_without_a_body(client, query):
-    """Documented: empty body; success is any 2xx."""
+    """Data Sources API, truncate: empty body; success is any 2xx."""
     answer = client.post("/v0/datasources/sales/truncate")
     assert answer.is_success
     assert answer.content == b""
@@ -21,7 +21,7 @@ def test_truncate_answers_without_a_body(client, query):
 
 
 def test_dry_run_counts_and_starts_no_job(client, query):
-    """Documented: rows_to_be_deleted, and no job."""
+    """Replace and delete data: rows_to_be_deleted, and no job."""
     answer = client.post("/v0/datasources/sales/delete", data={"delete_condition": "amount > 1", "dry_run": "true"})
     assert answer.json() == {"rows_to_be_deleted": 2}
     assert client.get("/v0/jobs").json() == {"jobs": []}
@@ -29,7 +29,7 @@ def test_dry_run_counts_and_starts_no_job(client, query):
 
 
 def test_delete_v0_is_a_job(client, query, wait_for_job):
-    """Documented: id, job_id and delete_id are one value; the job says rows_affected and delete_condition."""
+    """Replace and delete data: id, job_id and delete_id are one value; the job says rows_affected and delete_condition."""
     result = client.post("/v0/datasources/sales/delete", data={"delete_condition": "amount > 1"}).json()
     assert result["id"] == result["job_id"] == result["delete_id"] == result["job"]["id"]
     assert result["status"] == "waiting"
@@ -88,7 +88,7 @@ def test_delete_refused(client, query, route, condition, word):
 
 
 def test_a_json_body_is_not_understood(client, query):
-    """Documented: the body is a form; a third-party OpenAPI text says JSON, which is wrong."""
+    """Replace and delete data: the body is a form; a third-party OpenAPI text says JSON, which is wrong."""
     assert client.post("/v0/datasources/sales/delete", json={"delete_condition": "1"}).status_code == 400
     assert query("SELECT count() AS n FROM sales") == [{"n": 3}]
 
@@ -106,7 +106,7 @@ def test_unknown_data_source(client, path):
     "path", ["/v0/datasources/sales/delete", "/v1/datasources/sales/delete", "/v0/datasources/sales/truncate"]
 )
 def test_needs_the_create_scope(narrow, path):
-    """Documented: DATASOURCES:CREATE or ADMIN."""
+    """Replace and delete data: DATASOURCES:CREATE or ADMIN."""
     with narrow("DATASOURCES:APPEND:sales") as client:
         answer = client.post(path, data={"delete_condition": "1"})
     assert answer.status_code == 403
@@ -114,7 +114,7 @@ def test_needs_the_create_scope(narrow, path):
 
 
 def test_drop(client):
-    """Documented for Classic: 204; 409 when something depends on it and force is off."""
+    """Data Sources API (Classic): 204; 409 when something depends on it and force is off."""
     assert client.delete("/v0/datasources/sales").status_code == 409
     client.post("/v0/datasources", params={"name": "made", "schema": "a String"}).raise_for_status()
     assert client.delete("/v0/datasources/made").status_code == 204

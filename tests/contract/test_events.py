@@ -18,7 +18,7 @@ def lines(*rows: object) -> str:
 
 
 def test_wait_answers_200_and_the_counts(client, query):
-    """Documented: wait=true answers 200 once the rows are committed, with successful_rows and quarantined_rows."""
+    """Events API: wait=true answers 200 once the rows are committed, with successful_rows and quarantined_rows."""
     answer = client.post("/v0/events", params={"name": "events", "wait": "true"}, content=lines(ROW, {**ROW, "id": 2}))
     assert answer.status_code == 200
     assert answer.json() == {"successful_rows": 2, "quarantined_rows": 0}
@@ -26,12 +26,12 @@ def test_wait_answers_200_and_the_counts(client, query):
 
 
 def test_without_wait_answers_202(client):
-    """Documented: without wait the answer is 202, accepted."""
+    """Events API: without wait the answer is 202, accepted."""
     assert client.post("/v0/events", params={"name": "events"}, content=lines(ROW)).status_code == 202
 
 
 def test_values_arrive_as_sent(client, query):
-    """Documented: JSONPaths take nested values and arrays; a missing path takes the default, or NULL."""
+    """NDJSON Data Sources, JSONPaths: JSONPaths take nested values and arrays; a missing path takes the default, or NULL."""
     full = {
         **ROW,
         "day": "2026-01-02",
@@ -92,7 +92,7 @@ def test_values_arrive_as_sent(client, query):
     ],
 )
 def test_a_row_that_does_not_fit_is_quarantined(client, query, change, column):
-    """Documented: rows that do not match the schema go to <name>_quarantine, and the call succeeds."""
+    """Quarantine Data Sources: rows that do not match the schema go to <name>_quarantine, and the call succeeds."""
     bad = {**ROW, **change}
     answer = client.post(
         "/v0/events", params={"name": "events", "wait": "true"}, content=lines(ROW, bad, {**ROW, "id": 3})
@@ -110,7 +110,7 @@ def test_a_row_that_does_not_fit_is_quarantined(client, query, change, column):
 
 
 def test_the_quarantine_keeps_the_values_as_text(client, query):
-    """Documented: the quarantine can be queried like a table."""
+    """Quarantine Data Sources: the quarantine can be queried like a table."""
     client.post(
         "/v0/events",
         params={"name": "events", "wait": "true"},
@@ -134,7 +134,7 @@ def test_lines_that_are_no_json_count_as_quarantined(client, query):
 
 
 def test_gzip(client):
-    """Documented: Content-Encoding: gzip."""
+    """Events API: Content-Encoding: gzip."""
     body = gzip.compress(lines(ROW).encode()) + gzip.compress(b"\n" + lines(ROW).encode())
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/x-ndjson"}
     answer = client.post("/v0/events", params={"name": "events", "wait": "true"}, content=body, headers=headers)
@@ -164,26 +164,26 @@ def test_one_json_document_over_several_lines(client):
 
 
 def test_name_may_be_the_id(client):
-    """Documented: name is the data source's name or id."""
+    """Events API: name is the data source's name or id."""
     datasource_id = client.get("/v0/datasources/events").json()["id"]
     assert client.post("/v0/events", params={"name": datasource_id}, content=lines(ROW)).status_code == 202
 
 
 def test_missing_name(client):
-    """Documented: 400, often a missing name; nothing is inserted."""
+    """Events API: 400, often a missing name; nothing is inserted."""
     answer = client.post("/v0/events", content=lines(ROW))
     assert answer.status_code == 400
     assert "name" in answer.json()["error"]
 
 
 def test_rate_limit_headers(client):
-    """Documented: X-RateLimit-Limit, -Remaining and -Reset on the answers."""
+    """Events API reference, rate limit headers: X-RateLimit-Limit, -Remaining and -Reset on the answers."""
     headers = client.post("/v0/events?name=events", content=lines(ROW)).headers
     assert {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"} <= headers.keys()
 
 
 def test_unknown_data_source_is_made_from_the_rows(client, query):
-    """Documented for Classic: a token that may create infers the schema and creates the data source."""
+    """Events API (Classic guide): a token that may create infers the schema and creates the data source."""
     row = {"n": 1, "text": "x", "nested": {"deep": 2.5}, "list": ["a"], "when": "2026-01-02 03:04:05"}
     assert client.post("/v0/events?name=inferred&wait=true", content=lines(row)).status_code == 200
     assert query("SELECT * FROM inferred") == [
@@ -192,7 +192,7 @@ def test_unknown_data_source_is_made_from_the_rows(client, query):
 
 
 def test_unknown_data_source_needs_the_create_scope(narrow):
-    """Documented: DATASOURCES:APPEND:<ds> to append, DATASOURCES:CREATE to create."""
+    """Events API: DATASOURCES:APPEND:<ds> to append, DATASOURCES:CREATE to create."""
     with narrow("DATASOURCES:APPEND:inferred") as client:
         answer = client.post("/v0/events?name=inferred", content=lines(ROW))
     assert answer.status_code == 403
@@ -214,7 +214,7 @@ def test_scopes_that_may_not_append(narrow, scope):
 
 
 def test_materialized_views_are_fed(client, query):
-    """Documented: inserts go through materialized views."""
+    """Materialized views: inserts go through materialized views."""
     client.post(
         "/v0/events?name=sales&wait=true",
         content=lines(
@@ -225,7 +225,7 @@ def test_materialized_views_are_fed(client, query):
 
 
 def test_in_forward_nothing_is_made():
-    """Documented: in Forward the data source must exist; creation is by deployment only."""
+    """Events API (Forward): in Forward the data source must exist; creation is by deployment only."""
     with (
         SandboxProcess("--forward") as forward,
         httpx.Client(base_url=forward.base_url, headers=forward.headers) as client,

@@ -118,7 +118,7 @@ def test_reset(client, query, data):
 
 
 def test_readers_never_see_a_replace_half_done(client):
-    """Documented: readers see the old rows or the new, never nothing."""
+    """Data Sources API: readers see the old rows or the new, never nothing."""
     bodies = ["".join(f"2026-01-01,{name},1\n" for _ in range(1000)) for name in "ab"]
     client.post("/v0/datasources?name=sales&mode=replace&format=csv", content=bodies[0]).raise_for_status()
     seen: set[str] = set()

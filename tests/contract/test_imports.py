@@ -29,7 +29,7 @@ BODIES = [("csv", CSV.encode()), ("ndjson", NDJSON.encode()), ("parquet", PARQUE
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("format_", "body"), BODIES)
 def test_append_a_body_v0(client, query, format_, body, packed):
-    """Documented: a body is loaded at once; the answer has import_id, quarantine_rows, invalid_lines and the data source, and no job."""
+    """Data Sources API: a body is loaded at once; the answer has import_id, quarantine_rows, invalid_lines, the data source, no job."""
     content = gzip.compress(body) if packed else body
     params = {"name": "sales", "mode": "append", "format": format_, "debug": "blocks_block_log"}
     answer = client.post(
@@ -48,7 +48,7 @@ def test_append_a_body_v0(client, query, format_, body, packed):
 @pytest.mark.parametrize("field", ["csv", "ndjson", "anything"])
 @pytest.mark.parametrize(("format_", "body"), BODIES)
 def test_append_multipart_v0(client, query, format_, body, field):
-    """Documented: the field is csv or ndjson; official clients send either for any format, so `format` decides."""
+    """Data Sources API: the field is csv or ndjson; official clients send either for any format, so `format` decides."""
     params = {"name": "sales", "mode": "append", "format": format_}
     answer = client.post("/v0/datasources", params=params, files={field: (f"data.{format_}", body)})
     assert answer.status_code == 200, answer.text
@@ -66,7 +66,7 @@ def test_parameters_may_be_parts_of_the_form(client, query):
 @pytest.mark.parametrize("where", ["query", "form"])
 @pytest.mark.parametrize(("format_", "body"), BODIES)
 def test_append_a_url_v0(client, query, server, files, wait_for_job, format_, body, where):
-    """Documented: a job; id, import_id and job_id are one value; parameters in the query, or in a form."""
+    """Data Sources API: a job; id, import_id and job_id are one value; parameters in the query, or in a form."""
     (files / f"sales.{format_}.gz").write_bytes(gzip.compress(body))
     url = f"{server.base_url}/files/sales.{format_}.gz"
     params = {"name": "sales", "mode": "append", "format": format_, "url": url}
@@ -113,7 +113,7 @@ def test_append_a_url_v1(client, query, server, files, wait_for_job):
 
 
 def test_statistics_are_of_the_whole_table(client, server, files, wait_for_job):
-    """Documented: statistics of an import describe the whole data source; blocks have the rows of the import."""
+    """Jobs API: statistics of an import describe the whole data source; blocks have the rows of the import."""
     (files / "sales.csv").write_text(CSV)
     params = {"format": "csv", "url": f"{server.base_url}/files/sales.csv"}
     for _ in range(2):
@@ -123,7 +123,7 @@ def test_statistics_are_of_the_whole_table(client, server, files, wait_for_job):
 
 
 def test_blocks_only_on_debug(client, wait_for_job):
-    """Documented: debug=blocks,block_log adds blocks and block_log."""
+    """Jobs API: debug=blocks,block_log adds blocks and block_log."""
     job_id = client.post("/v1/datasources/sales/append?format=csv", content=CSV).json()["id"]
     wait_for_job(job_id)
     assert not {"blocks", "block_log"} & client.get(f"/v0/jobs/{job_id}").json().keys()
@@ -140,7 +140,7 @@ def test_blocks_only_on_debug(client, wait_for_job):
     ],
 )
 def test_csv_headers_and_delimiters(client, query, text):
-    """Documented: the header is optional, columns go by name, else by position; the delimiter is guessed."""
+    """Data Sources API: the header is optional, columns go by name, else by position; the delimiter is guessed."""
     answer = client.post(
         "/v0/datasources?name=sales&mode=append&format=csv", content=text.encode(), headers={"Content-Type": "text/csv"}
     )
@@ -155,7 +155,7 @@ def test_a_first_line_that_is_data(client, query):
 
 
 def test_dialect_delimiter(client, query):
-    """Documented: dialect_delimiter."""
+    """Data Sources API: dialect_delimiter."""
     params = {"name": "sales", "mode": "append", "format": "csv", "dialect_delimiter": "#"}
     client.post("/v0/datasources", params=params, content=CSV.replace(",", "#").encode())
     assert query(SALES) == ROWS
@@ -232,7 +232,7 @@ def test_parquet_values(client, query):
 
 
 def test_bad_rows_are_in_a_successful_answer(client, query):
-    """Documented: 200 with quarantine_rows and invalid_lines, and `error` set, though the good rows are in."""
+    """Data Sources API, quarantine: 200 with quarantine_rows and invalid_lines, and `error` set, though the good rows are in."""
     body = NDJSON + '{"day":"x","shop":"c","amount":3}\nno json\n'
     answer = client.post("/v0/datasources?name=sales&mode=append&format=ndjson", content=body)
     assert answer.status_code == 200
@@ -246,7 +246,7 @@ def test_bad_rows_are_in_a_successful_answer(client, query):
 
 
 def test_a_job_with_bad_rows_is_done(client, wait_for_job):
-    """Documented: done with quarantined rows is normal."""
+    """Jobs API: done with quarantined rows is normal."""
     job = wait_for_job(
         client.post("/v1/datasources/sales/append?format=ndjson", content=NDJSON + '{"day":"x"}\nno json\n').json()[
             "id"
@@ -306,7 +306,7 @@ def test_refused(client, query, params, status, word):
 
 
 def test_missing_format_is_csv(client, query):
-    """Documented: format defaults to csv."""
+    """Data Sources API: format defaults to csv."""
     assert client.post("/v0/datasources?name=sales&mode=append", content=CSV).status_code == 200
     assert query(SALES) == ROWS
 
@@ -318,7 +318,7 @@ def test_nothing_to_load(client):
 
 
 def test_a_raw_body_over_8_mb(client):
-    """Documented: 8 MB for a body, much more for multipart."""
+    """Limits: 8 MB for a body, much more for multipart."""
     body = b"2026-01-01,a,1\n" * 600_000
     assert client.post("/v0/datasources?name=sales&mode=append&format=csv", content=body).status_code == 413
     assert (
@@ -329,7 +329,7 @@ def test_a_raw_body_over_8_mb(client):
 
 @pytest.mark.parametrize("route", ["v0", "v1"])
 def test_replace_everything(client, query, wait_for_job, route):
-    """Documented: a full replace swaps the data."""
+    """Replace and delete data: a full replace swaps the data."""
     client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
     body = "day,shop,amount\n2026-03-01,c,3\n"
     if route == "v0":
@@ -344,7 +344,7 @@ def test_replace_everything(client, query, wait_for_job, route):
 
 @pytest.mark.parametrize("route", ["v0", "v1"])
 def test_replace_by_condition(client, query, wait_for_job, route):
-    """Documented: rows that match are swapped for the new ones that match; the rest stays."""
+    """Replace and delete data: rows that match are swapped for the new ones that match; the rest stays."""
     client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV + "2026-01-02,a,7\n")
     body = "day,shop,amount\n2026-01-05,z,50\n2026-02-09,z,90\n"
     params = {"format": "csv", "replace_condition": "toYYYYMM(day) = 202601"}
@@ -362,7 +362,7 @@ def test_replace_by_condition(client, query, wait_for_job, route):
 
 
 def test_replace_reaches_only_partitions_of_the_new_rows(client, query):
-    """Documented: the partitions touched come from the rows of the payload, so a condition without the key leaves others alone."""
+    """Replace and delete data: the partitions touched come from the payload, so a condition without the key leaves others alone."""
     client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,a,1\n2026-02-01,a,2\n")
     params = {"name": "sales", "mode": "replace", "format": "csv", "replace_condition": "shop = 'a'"}
     client.post("/v0/datasources", params=params, content="2026-01-09,a,10\n").raise_for_status()
@@ -382,7 +382,7 @@ def test_replace_by_nothing_changes_nothing(client, query):
 
 
 def test_replace_cascades_to_materialized_views(client, query):
-    """Documented: a replace reaches the views below; a truncate does not."""
+    """Replace and delete data: a replace reaches the views below; a truncate does not."""
     client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
     client.post("/v0/datasources?name=sales&mode=replace&format=csv", content="2026-01-01,a,100\n")
     totals = "SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop ORDER BY shop"
@@ -427,7 +427,7 @@ def test_scopes(narrow, scope, append, replace):
 
 
 def test_create(client, query):
-    """Documented for Classic: schema with JSONPaths, engine and its options."""
+    """Data Sources API (Classic): schema with JSONPaths, engine and its options."""
     schema = "`id` UInt64 `json:$.id`, `user` LowCardinality(String) `json:$.a.user`, at DateTime `json:$.at`"
     params = {
         "mode": "create",

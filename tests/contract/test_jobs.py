@@ -19,7 +19,7 @@ def count(client) -> int:
 
 
 def test_states_one_after_the_other(slow, poll):
-    """Documented: waiting, working, done; started_at is null before it works; is_cancellable says whether a cancel helps."""
+    """Jobs API: waiting, working, done; started_at is null before it works; is_cancellable says whether a cancel helps."""
     job_id = start(slow)
     waiting = poll(slow, job_id, ("waiting",))
     assert (waiting["started_at"], waiting["is_cancellable"]) == (None, True)
@@ -33,7 +33,7 @@ def test_states_one_after_the_other(slow, poll):
 
 
 def test_members_of_a_job(client, wait_for_job, server):
-    """Documented: id and job_id are one value; job_url is absolute; times have no zone."""
+    """Jobs API: id and job_id are one value; job_url is absolute; times have no zone."""
     job = wait_for_job(start(client))
     assert job["id"] == job["job_id"]
     assert job["job_url"] == f"{server.base_url}/v0/jobs/{job['id']}"
@@ -42,7 +42,7 @@ def test_members_of_a_job(client, wait_for_job, server):
 
 
 def test_cancel_a_waiting_job(slow, poll):
-    """Documented: a waiting job is cancelled; the answer is the job."""
+    """Jobs API: a waiting job is cancelled; the answer is the job."""
     job_id = start(slow)
     answer = slow.post(f"/v0/jobs/{job_id}/cancel")
     assert (answer.status_code, answer.json()["status"], answer.json()["id"]) == (200, "cancelled", job_id)
@@ -52,7 +52,7 @@ def test_cancel_a_waiting_job(slow, poll):
 
 
 def test_cancel_a_working_job(client, poll, query):
-    """Documented: cancelling is not an end; cancelled follows. The engine's query is stopped; what it wrote stays."""
+    """Jobs API: cancelling is not an end; cancelled follows. The engine's query is stopped; what it wrote stays."""
     job_id = client.post("/v0/pipes/copy_slow/copy").json()["job"]["id"]
     rows = "SELECT count() AS n FROM totals"
     while query(rows) == [{"n": 0}]:
@@ -78,7 +78,7 @@ def test_cancel_a_working_replace(client, poll, query):
 
 
 def test_cancel_a_finished_job(client, wait_for_job):
-    """Documented: 400, not cancellable in this state."""
+    """Jobs API: 400, not cancellable in this state."""
     job_id = start(client)
     wait_for_job(job_id)
     answer = client.post(f"/v0/jobs/{job_id}/cancel")
@@ -87,7 +87,7 @@ def test_cancel_a_finished_job(client, wait_for_job):
 
 
 def test_retry(client, server, files, wait_for_job, query):
-    """Documented: an import in error or cancelled; the answer is a new job."""
+    """Changelog of 2026-09-11, job retry: an import in error or cancelled; the answer is a new job."""
     url = f"{server.base_url}/files/later.csv"
     (files / "later.csv").unlink(missing_ok=True)
     job_id = client.post("/v1/datasources/sales/append", params={"format": "csv", "url": url}).json()["id"]
@@ -110,7 +110,7 @@ def test_retry_of_a_body(slow, poll):
 
 
 def test_list_newest_first_and_filters(client, wait_for_job):
-    """Documented filters: kind, status, pipe_id, pipe_name, created_after, created_before."""
+    """Jobs API: filters kind, status, pipe_id, pipe_name, created_after, created_before."""
     before = datetime.now(UTC)
     first = start(client)
     wait_for_job(first)
@@ -143,7 +143,7 @@ def test_unknown_job(client):
 
 
 def test_an_append_token_reads_its_own_imports_only(client, narrow, wait_for_job):
-    """Documented: DATASOURCES:CREATE reads jobs; an append token reads the imports that it started."""
+    """Jobs API and changelog of 2026-09-11: DATASOURCES:CREATE reads jobs; an append token reads the imports that it started."""
     other = start(client)
     with narrow("DATASOURCES:APPEND:sales") as appender:
         own = start(appender)
@@ -164,7 +164,7 @@ def test_jobs_run_beside_each_other(slow, poll):
 
 @pytest.mark.parametrize("number", [105])
 def test_no_more_than_a_hundred_are_listed(client, wait_for_job, number):
-    """Documented: at most 100 jobs."""
+    """Jobs API: at most 100 jobs."""
     ids = [
         client.post("/v0/datasources/sales/delete", data={"delete_condition": "0"}).json()["id"] for _ in range(number)
     ]

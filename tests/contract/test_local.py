@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.parametrize("path", ["/v1/user/workspaces", "/v0/user/workspaces/"])
 def test_workspaces_of_a_user(server, path):
-    """Documented for Local: the workspaces with their tokens, for the admin token; the command line reads id, name, role and plan."""
+    """Tinybird Local: the workspaces with their tokens, for the admin token; the command line reads id, name, role and plan."""
     tokens = httpx.get(f"{server.base_url}/tokens").json()
     answer = httpx.get(
         f"{server.base_url}{path}", params={"with_organization": "true", "token": tokens["admin_token"]}
@@ -22,7 +22,7 @@ def test_workspaces_of_a_user(server, path):
 
 
 def test_a_workspace_that_a_client_makes_holds_the_project(server, client):
-    """Documented for Local: POST /v1/workspaces. Guess: it is the one workspace by a further name, until the next reset."""
+    """Tinybird Local: POST /v1/workspaces. Guess: it is the one workspace by a further name, until the next reset."""
     made = client.post("/v1/workspaces", data={"name": "Tinybird_Local_Build_0123", "assign_to_organization_id": ""})
     assert made.status_code == 200
     listed = {one["name"]: one for one in client.get("/v1/user/workspaces").json()["workspaces"]}
@@ -49,12 +49,12 @@ def test_a_workspace_needs_a_name(client):
 
 
 def test_there_are_no_branches(client):
-    """Documented: GET /v1/environments lists them."""
+    """Branches: GET /v1/environments lists them."""
     assert client.get("/v1/environments").json() == {"environments": []}
 
 
 def test_members_of_the_nodes_of_pipes(client):
-    """Documented: attrs and node_attrs. A client that gives node_attrs reads the nodes, also when attrs does not name them."""
+    """Pipes API: attrs and node_attrs. A client that gives node_attrs reads the nodes, also when attrs does not name them."""
     params = {"dependencies": "false", "attrs": "name,updated_at,type", "node_attrs": "name"}
     pipes = {one["name"]: one for one in client.get("/v0/pipes", params=params).json()["pipes"]}
     assert pipes["copy_totals"].keys() == {"id", "name", "updated_at", "type", "nodes"}

@@ -19,7 +19,7 @@ def _rows(client):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_endpoint_json(client, method):
-    """Documented: data, meta, rows and statistics; parameters in the URL, or in a form."""
+    """Pipes API: data, meta, rows and statistics; parameters in the URL, or in a form."""
     given = {"params" if method == "GET" else "data": {"at_least": "2"}}
     answer = client.request(method, "/v0/pipes/shops.json", **given)
     assert answer.status_code == 200
@@ -31,7 +31,7 @@ def test_endpoint_json(client, method):
 
 
 def test_endpoint_csv_and_ndjson(client):
-    """Documented: csv has a header line, ndjson one object for each row."""
+    """Pipes API: csv has a header line, ndjson one object for each row."""
     assert client.get("/v0/pipes/shops.csv").text == '"shop","total"\n"a",1\n"b",5\n'
     assert [json.loads(line) for line in client.get("/v0/pipes/shops.ndjson").text.splitlines()] == [
         {"shop": "a", "total": 1},
@@ -41,7 +41,7 @@ def test_endpoint_csv_and_ndjson(client):
 
 @pytest.mark.parametrize(("value", "type_"), [("0", "binary"), ("1", "string")])
 def test_endpoint_parquet(client, value, type_):
-    """Documented: strings are Binary unless output_format_parquet_string_as_string=1."""
+    """Pipes API: strings are Binary unless output_format_parquet_string_as_string=1."""
     answer = client.get("/v0/pipes/shops.parquet", params={"output_format_parquet_string_as_string": value})
     table = pq.read_table(io.BytesIO(answer.content))
     assert str(table.schema.field("shop").type) == type_
@@ -49,12 +49,12 @@ def test_endpoint_parquet(client, value, type_):
 
 
 def test_endpoint_prometheus(client):
-    """Documented: columns name, type, help and value."""
+    """Pipes API: columns name, type, help and value."""
     assert client.get("/v0/pipes/metrics.prometheus").text == "# HELP rows rows of sales\n# TYPE rows gauge\nrows 3\n\n"
 
 
 def test_q_over_the_result(client):
-    """Documented: q is SQL over the result, which is _."""
+    """Pipes API: q is SQL over the result, which is _."""
     answer = client.get(
         "/v0/pipes/shops.json", params={"q": "SELECT count() AS n, max(total) AS most FROM _", "at_least": "1"}
     )
@@ -63,7 +63,7 @@ def test_q_over_the_result(client):
 
 @pytest.mark.parametrize(("value", "shown"), [("0", "5"), ("1", '"5"')])
 def test_quoted_integers(client, value, shown):
-    """Documented: output_format_json_quote_64bit_integers, default 0."""
+    """Pipes API: output_format_json_quote_64bit_integers, default 0."""
     text = client.get("/v0/pipes/shops.ndjson", params={"output_format_json_quote_64bit_integers": value}).text
     assert f'"total":{shown}' in text
 
@@ -87,7 +87,7 @@ def test_endpoint_refused(client, path, status, word):
 
 
 def test_endpoint_scope(narrow):
-    """Documented: PIPES:READ:<pipe>; what the pipe itself reads needs no scope."""
+    """Pipes API: PIPES:READ:<pipe>; what the pipe itself reads needs no scope."""
     with narrow("PIPES:READ:shops") as client:
         assert client.get("/v0/pipes/shops.json").status_code == 200
         assert client.get("/v0/pipes/metrics.json").status_code == 403
@@ -95,7 +95,7 @@ def test_endpoint_scope(narrow):
 
 
 def test_copy_answers_the_node_with_a_job(client, wait_for_job, query):
-    """Documented: the top-level id is the node's; the job is nested."""
+    """Copy Pipes API: the top-level id is the node's; the job is nested."""
     result = client.post(
         "/v0/pipes/copy_totals/copy", params={"at_least": "2", "job_timestamp": "2026-05-06 07:08:09"}
     ).json()
@@ -114,13 +114,13 @@ def test_copy_answers_the_node_with_a_job(client, wait_for_job, query):
 
 
 def test_job_timestamp_defaults_to_the_present(client, wait_for_job, query):
-    """Documented: job_timestamp defaults to the time that the job was received."""
+    """Copy pipes: job_timestamp defaults to the time that the job was received."""
     wait_for_job(client.post("/v0/pipes/copy_totals/copy").json()["job"]["id"])
     assert query("SELECT min(abs(taken_at - now()) < 60) AS recent FROM totals") == [{"recent": 1}]
 
 
 def test_copy_modes(client, wait_for_job, query):
-    """Documented: append adds, replace takes the place; the pipe's own mode is append when unset."""
+    """Copy Pipes API: append adds, replace takes the place; the pipe's own mode is append when unset."""
 
     def copied(**params: str) -> int:
         assert (
@@ -164,7 +164,7 @@ def test_copy_scopes(narrow):
 
 
 def test_pause_and_resume(client):
-    """Documented: pause stops the schedule, resume starts it; the status is running or shutdown."""
+    """Copy Pipes API: pause stops the schedule, resume starts it; the status is running or shutdown."""
     statuses = [client.get("/v0/pipes/copy_totals").json()["schedule"]["status"]]
     for action in ("pause", "resume"):
         assert client.post(f"/v0/pipes/copy_totals/copy/{action}").status_code == 200
@@ -173,7 +173,7 @@ def test_pause_and_resume(client):
 
 
 def test_sink_writes_a_file_for_each_value(client, data, wait_for_job):
-    """Documented: the answer is a node with a nested job; the file template names the files."""
+    """Sink Pipes API: the answer is a node with a nested job; the file template names the files."""
     result = client.post("/v0/pipes/sink_shops/sink").json()
     assert result["id"] != result["job"]["id"]
     job = wait_for_job(result["job"]["id"])
@@ -183,7 +183,7 @@ def test_sink_writes_a_file_for_each_value(client, data, wait_for_job):
 
 
 def test_sink_overrides_and_strategies(client, data, wait_for_job):
-    """Documented: format, compression, path and template of a run; new adds a file, truncate overwrites it."""
+    """Sink Pipes API: format, compression, path and template of a run; new adds a file, truncate overwrites it."""
     params = {
         "format": "csv",
         "compression": "gzip",
@@ -205,7 +205,7 @@ def test_a_sink_does_not_leave_its_folder(client):
 
 
 def test_populate(client, wait_for_job, query):
-    """Documented: a job of kind populateview; truncate empties the target first."""
+    """Materialized Views API: a job of kind populateview; truncate empties the target first."""
     totals = "SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop ORDER BY shop"
     client.post("/v0/datasources/sales_by_shop/truncate")
     result = client.post("/v0/pipes/sales_view/nodes/summed/population").json()
@@ -220,7 +220,7 @@ def test_populate(client, wait_for_job, query):
 
 
 def test_list_and_get(client):
-    """Documented members of a pipe and its nodes; attrs picks members."""
+    """Pipes API: members of a pipe and its nodes; attrs picks members."""
     pipes = {pipe["name"]: pipe for pipe in client.get("/v0/pipes").json()["pipes"]}
     assert {name: pipe["type"] for name, pipe in pipes.items()} == {
         "shops": "endpoint",
@@ -239,7 +239,7 @@ def test_list_and_get(client):
 
 
 def test_create_and_delete(client):
-    """Documented for Classic: JSON with nodes, or name and sql."""
+    """Pipes API (Classic): JSON with nodes, or name and sql."""
     nodes = [
         {"name": "first", "sql": "SELECT 1 AS x"},
         {"name": "second", "sql": "% SELECT x + {{Int32(y, 1)}} AS z FROM first"},

@@ -29,7 +29,7 @@ LINES = '{"shop":"a"}\n{"shop":"b"}\n'
     ],
 )
 def test_ways_to_send_it(client, method, given):
-    """Documented or known of official clients: q in the query, in a form, in JSON; or the SQL as the body."""
+    """Query API, and official clients: q in the query, in a form, in JSON; or the SQL as the body."""
     assert client.request(method, "/v0/sql", **given).text == LINES
 
 
@@ -45,7 +45,7 @@ def test_ways_to_send_it(client, method, given):
     ],
 )
 def test_formats(client, format_, text):
-    """Documented formats; the FORMAT is at the end, in any case."""
+    """Query API: formats; the FORMAT is at the end, in any case."""
     assert client.post("/v0/sql", content=f"SELECT 1 AS n, 'x' AS t FORMAT {format_};").text == text
 
 
@@ -60,7 +60,7 @@ def test_without_format_it_is_json(client):
 
 
 def test_json_members(client):
-    """Documented: meta, data, rows, statistics; rows_before_limit_at_least with LIMIT only; 64-bit integers bare, nan null."""
+    """Query API: meta, data, rows, statistics; rows_before_limit_at_least with LIMIT only; 64-bit integers bare, nan null."""
     result = client.post("/v0/sql", content="SELECT toUInt64(1) AS n, nan AS x FROM sales LIMIT 1 FORMAT JSON").json()
     assert result["data"] == [{"n": 1, "x": None}]
     assert result["meta"] == [{"name": "n", "type": "UInt64"}, {"name": "x", "type": "Float64"}]
@@ -75,7 +75,7 @@ def test_a_word_format_elsewhere(client):
 
 
 def test_pipeline(client):
-    """Documented: pipeline names a pipe, which is _ in the SQL."""
+    """Query API: pipeline names a pipe, which is _ in the SQL."""
     params = {"pipeline": "shops", "q": "SELECT sum(total) AS n FROM _ FORMAT JSON"}
     assert client.get("/v0/sql", params=params).json()["data"] == [{"n": 3}]
     assert client.get("/v0/sql", params={**params, "pipeline": "nothing"}).status_code == 404
@@ -94,7 +94,7 @@ def test_pipes_by_name(client):
 
 
 def test_templates(client):
-    """Documented: SQL that starts with % is a template; other keys are its parameters."""
+    """Query API: SQL that starts with % is a template; other keys are its parameters."""
     sql = "% SELECT shop FROM sales WHERE amount > {{Int32(least)}} FORMAT CSV"
     assert client.post("/v0/sql", data={"q": sql, "least": "1"}).text == '"b"\n'
     assert client.post("/v0/sql", json={"q": sql, "least": 1}).text == '"b"\n'
@@ -134,7 +134,7 @@ def test_templates(client):
     ],
 )
 def test_refused(client, query, sql, word):
-    """Documented: SELECT only; 400 with ClickHouse's text, and no traceback."""
+    """Query API: SELECT only; 400 with ClickHouse's text, and no traceback."""
     answer = client.post("/v0/sql", content=sql)
     assert answer.status_code == 400, answer.text
     assert word in answer.json()["error"]
@@ -167,13 +167,13 @@ def test_a_pipe_does_not_reach_further(client):
 
 
 def test_time_limit(client):
-    """Documented: 408 on a query timeout."""
+    """API overview, error codes: 408 on a query timeout."""
     answer = client.post("/v0/sql", content="SELECT sum(sleepEachRow(0.1)) FROM numbers(25)")
     assert answer.status_code == 408, answer.text
 
 
 def test_scopes(narrow):
-    """Documented: read on every table and pipe used; the quarantine comes with its data source."""
+    """Query API and Token API: read on every table and pipe used; the quarantine comes with its data source."""
     with narrow("DATASOURCES:READ:sales") as client:
         assert client.post("/v0/sql", content="SELECT * FROM sales").status_code == 200
         assert client.post("/v0/sql", content="SELECT * FROM sales_quarantine").status_code == 200

@@ -175,7 +175,7 @@ def test_a_project_on_older_data(tmp_path):
 
 
 def test_a_fixed_token():
-    """Documented for Tinybird Local: TB_LOCAL_WORKSPACE_TOKEN."""
+    """Tinybird Local: TB_LOCAL_WORKSPACE_TOKEN."""
     with SandboxProcess(environment={"TB_LOCAL_WORKSPACE_TOKEN": "p.fixed.token"}) as server:
         assert server.token == "p.fixed.token"
         assert httpx.get(f"{server.base_url}/v0/workspace", headers=server.headers).status_code == 200

@@ -10,7 +10,7 @@ import pytest
 
 
 def test_local_tokens(server):
-    """Documented for Tinybird Local: GET /tokens needs none, and has three keys."""
+    """Tinybird Local: GET /tokens needs none, and has three keys."""
     tokens = httpx.get(f"{server.base_url}/tokens").json()
     assert tokens.keys() == {"user_token", "admin_token", "workspace_admin_token"}
     for token in tokens.values():
@@ -27,7 +27,7 @@ def test_local_tokens(server):
 )
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer p.not.known"}, {"Authorization": "Basic x"}])
 def test_without_a_token_it_is_403(server, path, headers):
-    """Documented: 403, not 401, for a missing or invalid token; errors are JSON."""
+    """API overview, authentication and error codes: 403, not 401, for a missing or invalid token; errors are JSON."""
     answer = httpx.get(f"{server.base_url}{path}", headers=headers)
     assert answer.status_code == 403
     assert "token" in answer.json()["error"]
@@ -35,19 +35,19 @@ def test_without_a_token_it_is_403(server, path, headers):
 
 
 def test_the_token_may_be_a_parameter(server):
-    """Documented: the query parameter token is the other way."""
+    """API overview, authentication: the query parameter token is the other way."""
     assert httpx.get(f"{server.base_url}/v0/workspace", params={"token": server.token}).status_code == 200
 
 
 def test_health_and_regions_need_no_token(server):
-    """Documented."""
+    """API overview, regions; Tinybird Local, health."""
     assert httpx.get(f"{server.base_url}/v0/health").status_code == 200
     [region] = httpx.get(f"{server.base_url}/v0/regions").json()["regions"]
     assert {"name", "provider", "api_host", "host"} <= region.keys()
 
 
 def test_auth(server, narrow):
-    """Documented: is_valid and is_user; any token may ask."""
+    """Official clients, GET /v0/auth: is_valid and is_user; any token may ask."""
     with narrow("DATASOURCES:APPEND:events") as client:
         assert client.get("/v0/auth").json() == {"is_valid": True, "is_user": False}
     assert (
@@ -57,7 +57,7 @@ def test_auth(server, narrow):
 
 
 def test_workspace(client, narrow):
-    """Documented members; guess: of admin tokens only."""
+    """Official clients, GET /v0/workspace: members; guess: of admin tokens only."""
     result = client.get("/v0/workspace").json()
     assert {
         "id",
@@ -76,13 +76,13 @@ def test_workspace(client, narrow):
 
 
 def test_workspace_v1_is_for_forward(client):
-    """Documented: it fails on Classic, with an error that is not about the token."""
+    """Official clients, GET /v1/workspace: it fails on Classic, with an error that is not about the token."""
     assert client.get("/v1/workspace").status_code == 400
 
 
 @pytest.mark.parametrize("as_form", [True, False])
 def test_create_a_token(client, as_form):
-    """Documented: name, and scope repeated, in the query or in a form."""
+    """Token API: name, and scope repeated, in the query or in a form."""
     given = [("name", "two scopes"), ("scope", "DATASOURCES:READ:events"), ("scope", "PIPES:READ:shops")]
     body = "&".join(f"{key}={value}" for key, value in given)
     form = {"content": body, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}
@@ -103,7 +103,7 @@ def test_create_a_token_refused(client, scope):
 
 
 def test_tokens_need_their_scope(narrow):
-    """Documented: TOKENS or ADMIN."""
+    """Token API: TOKENS or ADMIN."""
     with narrow("TOKENS") as client:
         assert client.get("/v0/tokens").status_code == 200
     with narrow("DATASOURCES:CREATE") as client:
@@ -113,7 +113,7 @@ def test_tokens_need_their_scope(narrow):
 
 
 def test_list_data_sources(client, narrow):
-    """Documented: only those that the token can read; attrs picks members."""
+    """Data Sources API: only those that the token can read; attrs picks members."""
     names = [one["name"] for one in client.get("/v0/datasources").json()["datasources"]]
     assert names == ["events", "sales", "sales_by_shop", "totals"]
     assert client.get("/v0/datasources/", params={"attrs": "name,used_by"}).json()["datasources"][1].keys() == {
@@ -128,7 +128,7 @@ def test_list_data_sources(client, narrow):
 
 
 def test_get_a_data_source(client):
-    """Members that a client has seen of Tinybird Local."""
+    """Data Sources API: members that a client has seen of Tinybird Local."""
     client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,a,1\nx,a,1\n")
     result = client.get("/v0/datasources/sales").json()
     assert result["statistics"]["row_count"] == 1
@@ -147,6 +147,6 @@ def test_get_a_data_source(client):
 
 
 def test_unknown_paths_and_methods(client):
-    """Documented: 404 and 405; errors are JSON."""
+    """API overview, error codes: 404 and 405; errors are JSON."""
     assert (client.get("/v0/nothing").status_code, "error" in client.get("/v0/nothing").json()) == (404, True)
     assert (client.put("/v0/jobs").status_code, "error" in client.put("/v0/jobs").json()) == (405, True)
