@@ -307,7 +307,7 @@ import airflow_provider_tinybird.sensors.jobs
 """
 _ENDS = ("success", "failed", "skipped", "upstream_failed")
 # Workers come after the triggerer, as if it had a machine of its own.
-_PRIORITY = {"scheduler": ["nice", "-n", "10"], "dag-processor": ["nice", "-n", "10"]}
+_PRIORITY = {name: ["nice", "-n", "10"] for name in COMPONENTS if name != "triggerer"}
 _MONITORED = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
