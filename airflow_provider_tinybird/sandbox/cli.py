@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import importlib.util
 import math
 import os
@@ -11,8 +12,10 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7181
+# The file of a data directory that whoever uses it has locked.
+LOCK = "lock"
+_TEMPORARY = "tinybird-sandbox-"
+_STARTING_SECONDS = 60
 _NEEDED = ("chdb", "starlette", "uvicorn")
 # Clients keep connections for later requests; a server that closes them earlier makes a request fail now and then.
 _KEEP_ALIVE_SECONDS = 75
@@ -41,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         listener = _listen(options.port)
         _check_installed()
-        data: Path = options.data or (temporary := Path(tempfile.mkdtemp(prefix="tinybird-sandbox-")))
+        data: Path = options.data or (temporary := _temporary_directory())
         _serve(options, listener, data)
         status = 0
     except KeyboardInterrupt:
@@ -57,6 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.stderr.flush()
     # The engine can crash the interpreter while that takes down its threads and modules; everything is closed already.
     os._exit(status)
+
+
+def _temporary_directory() -> Path:
+    """A directory for the data, after removing those whose sandbox was killed: it had no time to do that itself."""
+    folder = Path(tempfile.gettempdir())
+    for left in folder.glob(f"{_TEMPORARY}*/{LOCK}"):
+        with suppress(OSError), left.open("r+") as lock:  # in use, or gone in between
+            found = os.fstat(lock.fileno())
+            # One that is just starting has the file, and not yet the lock.
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime > _STARTING_SECONDS:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left.parent, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_TEMPORARY))
 
 
 class RefusedError(Exception):

@@ -39,6 +39,8 @@ _RESERVED = """
     tinybird to union using where with zeros_mt
 """
 _RESERVED_NAMES = frozenset(_RESERVED.split())
+# Tables and views are files with these names.
+_MOST_NAME = 100
 
 _ENGINE = """
     engine engine_partition_key engine_sorting_key engine_primary_key engine_sampling_key engine_ttl engine_ver engine_sign
@@ -231,6 +233,8 @@ def name_problem(kind: str, name: str) -> str | None:
         return (
             f"{kind} name {name!r} may only hold letters, digits and underscores, and not start with a digit: rename it"
         )
+    if len(name) > _MOST_NAME:
+        return f"{kind} name {name[:20]}... is too long: {len(name)} characters, the limit is {_MOST_NAME}"
     if name.lower() in _RESERVED_NAMES:
         return f"{kind} name {name!r} is a reserved word: rename it"
     return None

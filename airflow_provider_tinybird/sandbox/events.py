@@ -7,6 +7,7 @@ import uuid
 import zlib
 from pathlib import Path
 
+from airflow_provider_tinybird.sandbox import zstd
 from airflow_provider_tinybird.sandbox.auth import CREATE, append_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
@@ -18,9 +19,6 @@ from airflow_provider_tinybird.sandbox.tables import counts_of, move_bad, move_g
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 _CHUNK = 1024 * 1024
-# The engine's numbers for too many bytes read, and for too much memory.
-_TOO_MUCH = (307, 241)
-_MEMORY_FACTOR = 20
 
 
 def send_events(box: Sandbox, call: Call) -> Answer:
@@ -98,18 +96,17 @@ def _gunzip(packed: Path, path: Path, limit: int) -> None:
 
 
 def _unzstd(box: Sandbox, packed: Path, path: Path, limit: int) -> None:
-    """Python cannot unpack it, but the engine can; a line that is too long for its memory is too long for us."""
-    source = f"file({literal(str(packed))}, 'LineAsString', 'raw String', 'zstd')"
-    target = f"file({literal(str(path))}, 'LineAsString', 'raw String', 'none')"
-    settings = f"max_memory_usage = {_MEMORY_FACTOR * limit}, max_bytes_to_read = {2 * limit}, max_threads = 1"
+    """Python cannot unpack it, but the engine can: without a limit, so that the headers of the blocks must tell first."""
+    if zstd.may_exceed(packed, limit):
+        _check_size(limit + 1, limit)
+    source = f"file({literal(str(packed))}, 'RawBLOB', 'raw String', 'zstd')"
+    target = f"file({literal(str(path))}, 'RawBLOB', 'raw String', 'none')"
     try:
-        box.engine.run(f"INSERT INTO FUNCTION {target} SELECT raw FROM {source} SETTINGS {settings}")  # noqa: S608
+        box.engine.run(f"INSERT INTO FUNCTION {target} SELECT raw FROM {source}")  # noqa: S608
         path.touch()  # of no rows there is no file
         _check_size(path.stat().st_size, limit)
-    except EngineError as error:
+    except EngineError:
         path.unlink(missing_ok=True)
-        if error.code in _TOO_MUCH:
-            _check_size(limit + 1, limit)
         raise bad_request("the body is not zstd data, as its Content-Encoding says") from None
     except ApiError:
         path.unlink(missing_ok=True)

@@ -8,10 +8,12 @@ import re
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -34,7 +36,8 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the connection."""
-        _connections[tuple(transport.get_extra_info("peername"))] = transport
+        # Of a connection that was reset already there is no peer.
+        _connections[tuple(transport.get_extra_info("peername") or ())] = transport
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -176,7 +179,12 @@ def with_faults(app: ASGIApp, monitor: Monitor) -> ASGIApp:
         else:
             await app(scope, receive, noting)
 
-    return monitored
+    async def tolerant(scope: Scope, receive: Receive, send: Send) -> None:
+        # The server refuses by itself what follows and is no HTTP, and then takes no other answer.
+        with suppress(LocalProtocolError):
+            await monitored(scope, receive, send)
+
+    return tolerant
 
 
 def _is_unseen(scope: Scope) -> bool:

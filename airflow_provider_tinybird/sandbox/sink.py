@@ -84,7 +84,9 @@ def write(box: Sandbox, output: Output, query: str, job: Job) -> list[Path]:
     for name, condition in _files(box, output, query):
         job.check()
         sql = f"/* {job.marker} */ SELECT * FROM (\n{query}\n) WHERE {condition}"  # noqa: S608
-        content = box.engine.read(sql, _FORMATS[output.format], {"max_execution_time": "0"}, None).body
+        content = box.engine.read(
+            sql, _FORMATS[output.format], {"max_execution_time": "0", "max_result_bytes": "0"}, None
+        ).body
         if output.compression == "gzip":
             content = gzip.compress(content)
         path = _path(folder, name, output)

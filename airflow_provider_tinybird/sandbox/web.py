@@ -231,12 +231,12 @@ def file_part(call: Call, write_to: Path) -> tuple[dict[str, str], Path | None]:
     :param write_to: where the content of the file goes.
     """
     match = re.search(r'boundary="?([^";]+)"?', call.headers.get("content-type", ""))
-    if match is None:
-        raise bad_request("the multipart body has no boundary")
+    if match is None or call.body.size == 0:
+        raise bad_request("the multipart body has no boundary, or no part")
     fields: dict[str, str] = {}
     found: Path | None = None
     with call.body.path().open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        delimiter = b"--" + match[1].encode()
+        delimiter = b"--" + match[1].encode("latin-1")
         start = content.find(delimiter)
         while start >= 0:
             head_end = content.find(b"\r\n\r\n", start)
@@ -249,7 +249,9 @@ def file_part(call: Call, write_to: Path) -> tuple[dict[str, str], Path | None]:
                 _write(content, start_of_data, end, write_to)
                 found = write_to
             elif name:
-                fields[name[1].decode()] = content[start_of_data:end].decode("utf-8", errors="replace")
+                fields[name[1].decode("utf-8", errors="replace")] = content[start_of_data:end].decode(
+                    "utf-8", errors="replace"
+                )
             start = end + 2
     return fields, found
 

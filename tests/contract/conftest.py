@@ -12,6 +12,8 @@ import pytest
 from sandbox_process import SandboxProcess
 
 PROJECT = Path(__file__).parent / "project"
+# The engine has 1 GiB for a statement; beside it are 0.25 GB at rest and what the allocator keeps.
+MOST_MEMORY = 2_000_000_000
 FINAL = ("done", "error", "cancelled")
 
 WaitForJob = Callable[[str], dict[str, Any]]
@@ -68,6 +70,42 @@ def server(contract_server: SandboxProcess) -> SandboxProcess:
 def client(server: SandboxProcess) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.base_url, headers=server.headers, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def hostile_server(files: Path) -> Iterator[SandboxProcess]:
+    """A sandbox with short limits. In the end it has said nothing about what it met but who sent it."""
+    options = ("--query-timeout", "1", "--url-timeout", "0.5", "--max-import-bytes", "30000000", "--files", files)
+    with SandboxProcess("--project", PROJECT, *options) as server:
+        yield server
+        assert "Traceback" not in server.errors()
+        assert server.token not in server.errors()
+
+
+@pytest.fixture
+def hostile(hostile_server: SandboxProcess) -> Iterator[httpx.Client]:
+    """A client for hostile input; after the test a normal request works, and the server has not grown beyond its bounds."""
+    process = Path(f"/proc/{hostile_server.process.pid}")
+    (process / "clear_refs").write_text("5")  # forget the peak so far
+    with httpx.Client(base_url=hostile_server.base_url, headers=hostile_server.headers, timeout=30) as client:
+        yield client
+    row = '{"id":1,"user":{"name":"x"},"at":"2026-01-01 00:00:00"}'
+    with httpx.Client(base_url=hostile_server.base_url, headers=hostile_server.headers, timeout=30) as client:
+        answer = client.post("/v0/events?name=events&wait=true", content=row)
+        assert answer.json() == {"successful_rows": 1, "quarantined_rows": 0}
+        assert client.post("/v0/sql", content="SELECT count() > 0 AS n FROM events FORMAT TSV").text == "1\n"
+    lines = (process / "status").read_text().splitlines()
+    peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    assert peak < MOST_MEMORY
+    assert "Traceback" not in hostile_server.errors()
+
+
+@pytest.fixture
+def hostile_count(hostile: httpx.Client) -> Callable[[], int]:
+    """How many rows the hostile sandbox has, with the quarantined."""
+    tables = ("events", "events_quarantine", "sales", "totals")
+    sql = f"SELECT {' + '.join(f'(SELECT count() FROM {table})' for table in tables)} FORMAT TSV"
+    return lambda: int(hostile.post("/v0/sql", content=sql).text)
 
 
 @pytest.fixture
