@@ -103,6 +103,24 @@ class TestSql:
         assert count() == before
 
     @pytest.mark.parametrize(
+        "partition",
+        [
+            "1)); DROP TABLE sales; --",
+            "1; DROP TABLE sales",
+            "202601 WHERE 1 --",
+            "202601 WHERE 1 /*",
+            "202601) OR (1",
+            "ALL",
+        ],
+    )
+    def test_partitions(self, client, count, partition):
+        """The partition of a delete is an expression, and nothing else."""
+        client.post("/v0/events?name=sales&wait=true", content='{"day":"2026-01-01","shop":"a","amount":1}')
+        before = count()
+        refused(client.post("/v1/datasources/sales/delete", data={"delete_condition": "1", "partition": partition}))
+        assert count() == before > 0
+
+    @pytest.mark.parametrize(
         "sql",
         [
             "INSERT INTO sales VALUES (1)",
