@@ -226,7 +226,7 @@ def running_world(place: Path, dags: Path, names: list[str], ports: tuple[int, .
     :param place: an empty directory.
     :param names: the scenarios.
     """
-    folders = {name: place / name for name in ("home", "project", "files", "processes", "fragile")}
+    folders = {name: place / name for name in ("home", "project", "files", "processes")}
     for folder in folders.values():
         folder.mkdir()
     _write_project(folders["project"], names)
@@ -236,9 +236,9 @@ def running_world(place: Path, dags: Path, names: list[str], ports: tuple[int, .
         for name, options in {
             "default": ("--files", folders["files"]),
             "limited": ("--files", folders["files"], "--max-copies", "2", "--job-delay", "0.5"),
-            "fragile": ("--data", folders["fragile"]),
+            "fragile": (),
         }.items():
-            boxes[name] = Box(folders["project"], *options)
+            boxes[name] = Box(folders["project"], "--data", place / name, *options)
             stack.callback(boxes[name].stop)
         proxies = {name: stack.enter_context(Proxy(boxes["default"].port)) for name in ("flaky_sync", "flaky_deferred")}
         token = boxes["default"].process.token
