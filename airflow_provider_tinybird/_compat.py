@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import (
         BaseHook,
         BaseOperator,
+        BaseOperatorLink,
         BaseSensorOperator,
         Connection,
         Context,
@@ -32,20 +33,23 @@ if TYPE_CHECKING:
         AirflowSkipException,
         TaskDeferred,
     )
+    from airflow.sdk.execution_time.xcom import XCom
     from airflow.sdk.log import mask_secret
 else:
     try:
         from airflow.sdk import (
             BaseOperator,
+            BaseOperatorLink,
             BaseSensorOperator,
             Connection,
             Context,
             ObjectStoragePath,
             PokeReturnValue,
         )
+        from airflow.sdk.execution_time.xcom import XCom
     except ImportError:  # 2.11
         from airflow.io.path import ObjectStoragePath
-        from airflow.models import BaseOperator, Connection
+        from airflow.models import BaseOperator, BaseOperatorLink, Connection, XCom
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
         from airflow.utils.context import Context
 
@@ -173,6 +177,7 @@ __all__ = [
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseSensorOperator",
     "BaseTrigger",
     "Connection",
@@ -183,6 +188,7 @@ __all__ = [
     "TaskDeferred",
     "TaskStateStore",
     "TriggerEvent",
+    "XCom",
     "conf",
     "get_connection_async",
     "mask_secret",

@@ -14,6 +14,8 @@ CONNECTION_TYPE = "tinybird"
 HOOK_CLASS = "airflow_provider_tinybird.hooks.tinybird.TinybirdHook"
 HOOK_NAME = "Tinybird"
 
+LINK_CLASSES = ("TinybirdDatasourceLink", "TinybirdPipeLink", "TinybirdJobLink", "TinybirdActivityLink")
+
 
 class FieldKind(Enum):
     """How an extra is entered in the connection form. Each has a form in the metadata (3.2+) and in the hook's methods (older)."""
@@ -188,6 +190,7 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "extra-links": [f"{package}.links.tinybird.{name}" for name in LINK_CLASSES],
         "sensors": [{**integration, "python-modules": [f"{package}.sensors.jobs"]}],
         "triggers": [{**integration, "python-modules": [f"{package}.triggers.jobs"]}],
     }

@@ -69,6 +69,8 @@ class Client:
         self.settings = settings
         self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._http = httpx.Client(transport=transport, limits=_LIMITS, **_client_arguments(settings))
+        self.server: str | None = None
+        """What the last answer calls its server; ``None`` before there is one."""
 
     def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, again where that is safe, and return its result.
@@ -111,12 +113,14 @@ class Client:
                 answer = self._http.send(self._request(call))
         except httpx.HTTPError as e:
             raise answers.from_transport(self.settings, call, e) from e
+        self.server = answer.headers.get("server", "")
         return answers.read(self.settings, call, answer.status_code, answer.headers, answer.content)
 
     def _download_once(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
         try:
             with quiet_httpx():
                 answer = self._http.send(self._request(call), stream=True)
+            self.server = answer.headers.get("server", "")
             try:
                 if not answer.is_success:
                     raise answers.from_status(self.settings, call, answer.status_code, answer.headers, answer.read())

@@ -13,6 +13,7 @@ from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.durable import Attempt
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.links.tinybird import LinkedTask
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -46,7 +47,7 @@ def clear_failure() -> Iterator[None]:
         raise AirflowFailException(str(e)) from None
 
 
-class TinybirdOperator(BaseOperator):
+class TinybirdOperator(LinkedTask, BaseOperator):
     """Base of the operators.
 
     :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).

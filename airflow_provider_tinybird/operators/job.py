@@ -54,6 +54,8 @@ class TinybirdJobOperator(TinybirdOperator):
         ``fail`` (and not be retried by Airflow), or ``resubmit``.
     """
 
+    _starts_job = True
+
     def __init__(
         self,
         *,
@@ -106,6 +108,7 @@ class TinybirdJobOperator(TinybirdOperator):
         """Take up what the trigger found."""
         with clear_failure():
             outcome = outcomes.Outcome.from_payload(event)
+            self.resume_link(outcome.as_job(), outcome.waited)
             if self._found_no_slot(outcome):
                 now = time.time()
                 rules = self._rules(deadline=now - outcome.waited + self._timeout(), started_at=now - outcome.waited)
@@ -135,6 +138,7 @@ class TinybirdJobOperator(TinybirdOperator):
             except JobQuotaError as e:
                 self._wait_for_slot(str(e), submission, rules, cause=e)
                 continue
+            self.leave_link(context, started.job)
             outcome = self._watch(started, rules)
             if outcome is None:
                 self._running_job_id = None

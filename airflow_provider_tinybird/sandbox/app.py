@@ -26,6 +26,7 @@ from airflow_provider_tinybird.sandbox import (
     imports,
     jobs_api,
     local,
+    page,
     pages,
     pipes,
     populate,
@@ -43,6 +44,8 @@ from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answ
 Handler = Callable[[Sandbox, Call], Answer]
 
 _ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/", page.to_page),
+    ("GET", "/sandbox", page.show),
     ("GET", "/tokens", local.tokens),
     ("GET", "/v0/user/workspaces", local.list_workspaces),
     ("GET", "/v1/user/workspaces", local.list_workspaces),

@@ -197,6 +197,9 @@ def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> 
             make_app(box),
             http=Protocol,
             proxy_headers=False,
+            # By it a client can tell the sandbox from Tinybird Local, which listens on the same port.
+            server_header=False,
+            headers=[("Server", "tinybird-sandbox")],
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -266,6 +269,7 @@ def _announce(box: Sandbox, port: int) -> None:
         f" password: the workspace_admin_token of http://{HOST}:{port}/tokens",
         flush=True,
     )
+    print(f"Look at it: http://{HOST}:{port}/sandbox", flush=True)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_tinybird.sandbox import UNSEEN_HEADER
+from airflow_provider_tinybird.sandbox.clock import now
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.web import number, parsed_json
 
@@ -26,6 +28,7 @@ _CUTS = ("before", "after")
 _LEAST_STATUS, _MOST_STATUS = 200, 599
 _KEYS = frozenset({"match", "times", "status", "headers", "body", "delay", "cut"})
 OWN_PATH = "/sandbox/"
+_PAGE = ("/", "/sandbox")
 _UNSEEN = UNSEEN_HEADER.lower().encode()
 
 _connections: dict[tuple[str, int], asyncio.Transport] = {}
@@ -69,7 +72,11 @@ class Fault:
 
 @dataclass
 class SeenRequest:
-    """A request as it came in; ``status`` is None while it runs, and where the connection was cut."""
+    """A request as it came in.
+
+    :param status: of the answer; None while it runs, and where the connection was cut.
+    :param at: when it came in.
+    """
 
     method: str
     path: str
@@ -78,6 +85,7 @@ class SeenRequest:
     content_encoding: str | None
     content_length: int | None
     status: int | None = None
+    at: datetime = field(default_factory=now)
 
 
 class Monitor:
@@ -114,7 +122,12 @@ class Monitor:
     def seen(self) -> list[dict[str, Any]]:
         """The requests, oldest first."""
         with self._lock:
-            return [asdict(one) for one in self._seen]
+            return [{**asdict(one), "at": one.at.isoformat()} for one in self._seen]
+
+    def recent(self) -> list[SeenRequest]:
+        """The requests themselves, oldest first."""
+        with self._lock:
+            return list(self._seen)
 
     def record(self, scope: Scope) -> SeenRequest:
         """Take note of a request; tokens are left out."""
@@ -152,7 +165,7 @@ def with_faults(app: ASGIApp, monitor: Monitor) -> ASGIApp:
     """An application in front of another: records each request, and applies the faults."""
 
     async def monitored(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(OWN_PATH) or _is_unseen(scope):
+        if scope["type"] != "http" or _is_own(scope["path"]) or _is_unseen(scope):
             await app(scope, receive, send)
             return
         seen = monitor.record(scope)
@@ -185,6 +198,10 @@ def with_faults(app: ASGIApp, monitor: Monitor) -> ASGIApp:
             await monitored(scope, receive, send)
 
     return tolerant
+
+
+def _is_own(path: str) -> bool:
+    return path in _PAGE or path.startswith(OWN_PATH)
 
 
 def _is_unseen(scope: Scope) -> bool:

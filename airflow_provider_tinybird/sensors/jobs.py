@@ -20,6 +20,7 @@ from airflow_provider_tinybird._compat import (
 )
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
@@ -31,7 +32,7 @@ FAILURES_TOLERATED = 1_000_000
 """Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
 
 
-class TinybirdJobSensor(BaseSensorOperator):
+class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
     Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
@@ -112,10 +113,12 @@ class TinybirdJobSensor(BaseSensorOperator):
         )
         raise AssertionError("defer() returned")
 
-    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
+    def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
         watch = self._watch
         outcome = jobs.look(self.hook.client, watch)
+        if outcome and outcome.job:
+            self.leave_link(context, outcome.as_job())
         if outcome is None:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=job_xcom(outcomes.job_or_error(outcome)))
@@ -124,6 +127,7 @@ class TinybirdJobSensor(BaseSensorOperator):
         """Take up what the trigger found, as the other modes would have."""
         with self._never_failing():
             outcome = outcomes.Outcome.from_payload(event)
+            self.resume_link(outcome.as_job(), outcome.waited)
             if outcome.ending is outcomes.Ending.TIMEOUT:
                 self._time_out(outcome.message)
             return job_xcom(outcomes.job_or_error(outcome))
