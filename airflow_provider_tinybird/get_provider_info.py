@@ -138,7 +138,7 @@ def _json_schema(extra: FormField) -> dict[str, Any]:
         case FieldKind.MASKED:
             return {"type": ["string", "null"], "format": "password"}
         case FieldKind.CHOICE:
-            return {"type": ["string", "null"], "enum": [*extra.choices, None]}
+            return {"type": ["string", "null"], "enum": list(extra.choices)}
         case FieldKind.NUMBER:
             return {"type": ["number", "null"], "minimum": 0}
         case FieldKind.INTEGER:

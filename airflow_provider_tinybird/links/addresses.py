@@ -9,7 +9,6 @@ single job or of a span of time that is known, so links to these open the page o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ SANDBOX_SERVER = "tinybird-sandbox"
 """What answers of the sandbox call their server."""
 SANDBOX_PAGE = "/sandbox"
 
+_LAST_MOMENT = 4e9
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -147,5 +147,6 @@ def _text(value: object) -> str:
 
 
 def _moment(value: object) -> float:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return min(max(float(value), 0.0), 4e9) if usable else 0.0  # type: ignore[arg-type]
+    """Read a moment; 0 for what is none, also beyond the calendar."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < _LAST_MOMENT else 0.0  # type: ignore[operator,arg-type]

@@ -122,7 +122,8 @@ class Monitor:
     def seen(self) -> list[dict[str, Any]]:
         """The requests, oldest first."""
         with self._lock:
-            return [{**asdict(one), "at": one.at.isoformat()} for one in self._seen]
+            found = [asdict(one) for one in self._seen]
+        return [{key: value for key, value in one.items() if key != "at"} for one in found]
 
     def recent(self) -> list[SeenRequest]:
         """The requests themselves, oldest first."""
