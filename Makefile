@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e conformance lint format lock build clean sandbox
+.PHONY: help setup demo test e2e conformance lint format lock build clean sandbox screenshots
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ build: setup ## Build the wheel and the source distribution into dist/
 
 sandbox: setup ## Start the sandbox with the project of the example DAGs
 	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird --files example_dags/data
+
+screenshots: setup ## Make the pictures of the documentation anew (needs chromium and chromedriver)
+	@exec $(BIN)/uv run --quiet --no-project --with selenium --with pillow python scripts/screenshots.py
 
 clean: ## Remove what these targets made, .venv too
 	rm -rf $(VENV) .setup.lock .cache/conformance dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

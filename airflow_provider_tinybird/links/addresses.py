@@ -9,6 +9,7 @@ single job or of a span of time that is known, so links to these open the page o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,7 +104,7 @@ def activity_url(target: Target) -> str:
     and where the workspace is not known the UI of its region.
     """
     if target.is_sandbox:
-        window = {"since": _stamp(target.since), "until": _stamp(target.until)}
+        window = {"since": _stamp(target.since), "until": _stamp(math.ceil(target.until))}
         known = {name: value for name, value in window.items() if value}
         return f"{_sandbox(target)}{f'?{urlencode(known)}' if known else ''}#activity"
     return _in_workspace(target, "/jobs") or _ui(target)

@@ -70,7 +70,7 @@ def test_a_host_that_is_not_known_has_no_ui_that_is_known():
 
 def test_addresses_in_the_sandbox():
     page = "http://127.0.0.1:7181/sandbox"
-    assert urls(base_url="http://127.0.0.1:7181", is_sandbox=True, since=1e9, until=1e9 + 60, **ALL) == [
+    assert urls(base_url="http://127.0.0.1:7181", is_sandbox=True, since=1e9 + 0.9, until=1e9 + 59.1, **ALL) == [
         f"{page}#datasource-flights",
         f"{page}#pipe-daily",
         f"{page}#job-j-1",
