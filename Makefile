@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e conformance lint format lock build clean sandbox screenshots
+.PHONY: help setup demo test e2e bench conformance lint format lock build clean sandbox screenshots
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ test: lint ## Run all checks and all tests but those of "make e2e"
 # WRITE_TABLE=1 writes what came of it into docs/reliability.md.
 e2e: setup ## Run what is tested on a whole Airflow whose processes are killed
 	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest tests/e2e $(ARGS))
+
+bench: setup ## Measure how fast DataFrames are encoded and sent, beside others; writes docs/benchmarks.md
+	@exec $(BIN)/python benchmarks/loads/run.py $(ARGS)
 
 conformance: setup ## Run Tinybird's own clients against the sandbox; writes docs/conformance.md
 	@exec $(BIN)/python scripts/conformance.py $(ARGS)
@@ -68,7 +71,7 @@ screenshots: setup ## Make the pictures of the documentation anew (needs chromiu
 	@exec $(BIN)/uv run --quiet --no-project --with selenium --with pillow python scripts/screenshots.py
 
 clean: ## Remove what these targets made, .venv too
-	rm -rf $(VENV) .setup.lock .cache/conformance dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .setup.lock .cache/environments dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find airflow_provider_tinybird example_dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Airflow writes wherever AIRFLOW_HOME says, and into the user's home otherwise. Killed tests cannot tidy up after themselves.

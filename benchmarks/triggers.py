@@ -252,9 +252,9 @@ def measure_in_process(name: str, options: argparse.Namespace) -> Result | str:
     contender = CONTENDERS[name]
     arguments = [f"--{key}={getattr(options, key.replace('-', '_'))}" for key in _PASSED_ON]
     with tempfile.TemporaryDirectory() as home:
-        server = subprocess.Popen([sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
-        assert server.stdin is not None  # noqa: S101 - for the type checker
-        assert server.stdout is not None  # noqa: S101
+        server = subprocess.Popen([sys.executable, __file__, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert server.stdin is not None
+        assert server.stdout is not None
         try:
             port = int(server.stdout.readline())
             environment = {
@@ -265,7 +265,7 @@ def measure_in_process(name: str, options: argparse.Namespace) -> Result | str:
                 "no_proxy": "127.0.0.1",
             }
             command = [sys.executable, __file__, "--measure", name, "--port", str(port), *arguments]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)  # noqa: S603
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
         finally:
             server.stdin.close()
             server.wait(30)

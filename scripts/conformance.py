@@ -1,16 +1,14 @@
 """Run clients that nobody here wrote against the sandbox, and write what came of it into docs/conformance.md.
 
-Each client gets an environment of its own below .cache/conformance, made from a list of pinned versions, a sandbox of its own, and no way
+Each client gets an environment of its own, made from a list of pinned versions, a sandbox of its own, and no way
 out of this machine.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,14 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setup import pip_settings, uv_environment
+from environments import InstallError, python_of
 
 from airflow_provider_tinybird.sandbox.process import SandboxProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "tests" / "conformance"
-CACHE = ROOT / ".cache" / "conformance"
-REQUIREMENTS = ROOT / "requirements"
 PAGE = ROOT / "docs" / "conformance.md"
 BEGIN, END = "<!-- written by make conformance: begin -->", "<!-- end -->"
 AT_ONCE = 2
@@ -108,39 +104,6 @@ KITS = (
     Kit("sdk-old", "tinybird-python-sdk", "client_sdk_old.py"),
     Kit("verdin", "verdin", "client_verdin.py"),
 )
-
-
-def python_of(kit: Kit) -> Path:
-    """The interpreter of a client's environment, which is made unless it is there.
-
-    :raises ConformanceError: it cannot be made; holds what the installer said.
-    """
-    requirements = REQUIREMENTS / f"conformance-{kit.name}.txt"
-    folder = CACHE / kit.name
-    stamp = folder / "stamp"
-    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
-    python = folder / "bin" / "python"
-    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return python
-    print(f"{requirements.name}: making its environment", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    uv = Path(sys.executable).with_name("uv")
-    environment = uv_environment(pip_settings(Path(sys.executable)))
-    run([uv, "venv", "--quiet", "--python", sys.executable, folder], environment)
-    # Without dependencies: the list is complete, and one of the releases asks for what not every index has.
-    run([uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--requirement", requirements], environment)
-    stamp.write_text(wanted)
-    return python
-
-
-def run(command: Sequence[str | Path], environment: dict[str, str]) -> None:
-    """Run a command silently.
-
-    :raises ConformanceError: it failed.
-    """
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ConformanceError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
 
 
 def write_files(folder: Path) -> None:
@@ -260,10 +223,10 @@ def main(names: Sequence[str]) -> int:
     """Run all clients, or those that are named; return the exit code."""
     kits = [kit for kit in KITS if not names or kit.name in names]
     try:
-        pythons = [python_of(kit) for kit in kits]
+        pythons = [python_of(f"conformance-{kit.name}") for kit in kits]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             reports = list(pool.map(play, kits, pythons))
-    except ConformanceError as reason:
+    except (ConformanceError, InstallError) as reason:
         print(reason, file=sys.stderr)
         return 1
     for report in reports:
