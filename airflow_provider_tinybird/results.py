@@ -45,6 +45,7 @@ def query_xcom(result: QueryResult, what: str) -> dict[str, Any]:
     :param what: what the result is of, for the message.
     :raises InvalidInputError: it is larger than XCom should hold.
     """
+    log.info("%s: %d rows%s.", what, result.rows, _effort(result.statistics))
     value: dict[str, Any] = {
         "data": [dict(row) for row in result.data],
         "meta": [{"name": column.name, "type": column.type} for column in result.meta],
@@ -81,6 +82,15 @@ def write_result(client: Client, call: Call[Any], output_path: str | os.PathLike
     written = client.download(call, lambda: file_to_write(output_path))
     log.info("Wrote %d bytes to %s.", written.size, output_path)
     return {"output_path": os.fspath(output_path), "size": written.size}
+
+
+def _effort(statistics: Mapping[str, Any]) -> str:
+    """Say what reading took, where Tinybird tells it."""
+    names = {"rows_read": "rows read", "bytes_read": "bytes read", "elapsed": "s"}
+    told = [
+        f"{statistics[name]:,} {unit}" for name, unit in names.items() if isinstance(statistics.get(name), int | float)
+    ]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _within_limit(value: Mapping[str, Any], what: str) -> dict[str, Any]:

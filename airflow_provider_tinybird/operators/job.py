@@ -132,6 +132,7 @@ class TinybirdJobOperator(TinybirdOperator):
         submission = self.submission()
         # on_kill runs inside a signal handler, where the connection can no longer be looked up.
         self._settings = self.hook.settings
+        self.log.info("Asking Tinybird at %s to %s.", self._settings.base_url, submission.call.what)
         while True:
             try:
                 started = self._starter(context).start(submission, deadline=rules.deadline)
