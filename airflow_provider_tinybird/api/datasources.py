@@ -37,7 +37,7 @@ def list_datasources(*, attrs: Sequence[str] | None = None) -> Call[tuple[Dataso
         method="GET",
         path="/v0/datasources",
         params=pairs({"attrs": attrs}),
-        read=lambda reply: tuple(_datasource(item) for item in reply.json_object().get("datasources") or ()),
+        read=lambda reply: tuple(read_datasource(item) for item in reply.json_object().get("datasources") or ()),
         repeat=Repeat.READ,
     )
 
@@ -52,7 +52,7 @@ def get_datasource(datasource: str) -> Call[Datasource]:
         what=f"get data source '{datasource}'",
         method="GET",
         path=f"/v0/datasources/{name}",
-        read=lambda reply: _datasource(reply.json_object()),
+        read=lambda reply: read_datasource(reply.json_object()),
         repeat=Repeat.READ,
         scope=f"DATASOURCES:READ:{datasource}",
     )
@@ -166,7 +166,8 @@ def _required_condition(condition: str) -> str:
     return condition
 
 
-def _datasource(body: Mapping[str, Any]) -> Datasource:
+def read_datasource(body: Mapping[str, Any]) -> Datasource:
+    """Read a data source."""
     schema = body.get("schema")
     columns = (schema.get("columns") if isinstance(schema, dict) else None) or body.get("columns") or ()
     statistics = body.get("statistics") or body.get("stats") or {}

@@ -52,12 +52,12 @@ def append_url_v1(datasource: str, url: str, *, format: FileFormat) -> Call[Job]
 
     The address travels in the query string here, so prefer :func:`append_url` for presigned ones.
     """
-    return _import_v1(datasource, ImportMode.APPEND, format, None, url=_url(url))
+    return _import_v1(datasource, ImportMode.APPEND, format, None, url=checked_url(url))
 
 
 def replace_url_v1(datasource: str, url: str, *, format: FileFormat, condition: str | None = None) -> Call[Job]:
     """Have Tinybird fetch a file and put it in place of what is there. ``POST /v1/datasources/{name}/replace?url=``."""
-    return _import_v1(datasource, ImportMode.REPLACE, format, condition, url=_url(url))
+    return _import_v1(datasource, ImportMode.REPLACE, format, condition, url=checked_url(url))
 
 
 def append_file(datasource: str, file: FileBody, *, format: FileFormat, file_name: str) -> Call[ImportResult]:
@@ -123,7 +123,7 @@ def _import_url(datasource: str, url: str, mode: ImportMode, format: FileFormat,
         params=_import_params(datasource, mode, format, condition),
         # In the body and not in the query string: a presigned address is a credential, and query strings end up in
         # access logs.
-        body=form((("url", _url(url)),)),
+        body=form((("url", checked_url(url)),)),
         read=submitted_job,
         repeat=_repeat(mode),
         scope=WRITE,
@@ -145,7 +145,7 @@ def _import_body_v0(
         path="/v0/datasources",
         params=_import_params(datasource, mode, format, condition),
         body=body,
-        read=_import_result,
+        read=read_import_result,
         repeat=_repeat(mode),
         scope=WRITE,
         min_timeout=_BODY_TIMEOUT,
@@ -208,7 +208,8 @@ def _find_import(datasource: str) -> str:
     return f"Look for it in the jobs list (GET /v0/jobs?kind=import) or count the rows of '{datasource}' before running it again."
 
 
-def _url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Check that Tinybird can fetch an address; a message never shows its query, which may be a credential."""
     if (
         not isinstance(url, str)
         or not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url, re.IGNORECASE)
@@ -229,7 +230,8 @@ def _condition(name: str, condition: str | None) -> str | None:
     return condition
 
 
-def _import_result(reply: Reply) -> ImportResult:
+def read_import_result(reply: Reply) -> ImportResult:
+    """Read what became of rows that were sent in a body."""
     body = reply.json_object()
     quarantine_rows = int(body.get("quarantine_rows", body.get("quarantined_rows")) or 0)
     invalid_lines = int(body.get("invalid_lines") or 0)

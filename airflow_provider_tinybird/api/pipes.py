@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -31,13 +31,21 @@ class CopyMode(StrEnum):
     REPLACE = "replace"
 
 
-def list_pipes() -> Call[tuple[Pipe, ...]]:
-    """List the pipes that the token can read. ``GET /v0/pipes``."""
+def list_pipes(
+    *, dependencies: bool = False, attrs: Sequence[str] | None = None, node_attrs: Sequence[str] | None = None
+) -> Call[tuple[Pipe, ...]]:
+    """List the pipes that the token can read. ``GET /v0/pipes``.
+
+    :param dependencies: also what the nodes read.
+    :param attrs: attributes of pipes to answer with; all of them by default.
+    :param node_attrs: attributes of nodes to answer with.
+    """
     return Call(
         what="list the pipes",
         method="GET",
         path="/v0/pipes",
-        read=lambda reply: tuple(_pipe(item) for item in reply.json_object().get("pipes") or ()),
+        params=pairs({"dependencies": dependencies or None, "attrs": attrs, "node_attrs": node_attrs}),
+        read=lambda reply: tuple(read_pipe(item) for item in reply.json_object().get("pipes") or ()),
         repeat=Repeat.READ,
     )
 
@@ -48,7 +56,7 @@ def get_pipe(pipe: str) -> Call[Pipe]:
         what=f"get pipe '{pipe}'",
         method="GET",
         path=f"/v0/pipes/{resource_name('pipe', pipe)}",
-        read=lambda reply: _pipe(reply.json_object()),
+        read=lambda reply: read_pipe(reply.json_object()),
         repeat=Repeat.READ,
         scope=f"PIPES:READ:{pipe}",
     )
@@ -181,6 +189,13 @@ def resume_copy(pipe: str) -> Call[None]:
     return _switch(pipe, "resume")
 
 
+def cancel_copy(pipe: str) -> Call[None]:
+    """Cancel the copies of a pipe that wait or work, whoever started them, and stop its schedule. ``POST
+    /v0/pipes/{name}/copy/cancel``. To cancel one run and no other use :func:`~airflow_provider_tinybird.api.jobs.cancel_job`.
+    """
+    return _switch(pipe, "cancel")
+
+
 def _endpoint(
     pipe: str,
     parameters: Mapping[str, object] | None,
@@ -229,7 +244,8 @@ def _switch(pipe: str, verb: str) -> Call[None]:
     )
 
 
-def _pipe(body: JsonObject) -> Pipe:
+def read_pipe(body: JsonObject) -> Pipe:
+    """Read a pipe."""
     return Pipe(
         id=str(body.get("id") or ""),
         name=str(body.get("name") or ""),

@@ -23,6 +23,50 @@ class Dependencies:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alteration:
+    """What altering a data source does, or would do.
+
+    :param operations: statements, in order; empty where nothing changes.
+    :param dependencies: what hangs on it, as Tinybird names it.
+    :param raw: the answer as JSON.
+    """
+
+    operations: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node of a pipe.
+
+    :param id: id, which survives a rename.
+    :param name: name.
+    :param sql: its SQL.
+    :param type: ``standard`` (or ``default``), ``endpoint``, ``copy``, ``materialized``, ``sink``.
+    :param raw: the answer as JSON; ``job`` in it is that of a populate that was asked for.
+    """
+
+    id: str
+    name: str
+    sql: str = ""
+    type: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """How a pipe or a node would be run.
+
+    :param debug_query: the SQL as one query.
+    :param query_explain: the plan.
+    """
+
+    debug_query: str
+    query_explain: str
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """What a token may do.
@@ -64,3 +108,44 @@ class Variable:
     name: str
     type: str = "secret"
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """Which schema would fit a file. It rests on a sample, so that it can differ from time to time.
+
+    :param schema: as ``create_datasource`` takes it.
+    :param columns: for each its ``path``, ``recommended_type``, ``present_pct`` and ``name``.
+    :param preview: the first rows, as a query would answer them.
+    :param dialect: of a CSV file, where Tinybird tells it.
+    """
+
+    schema: str
+    columns: tuple[Mapping[str, Any], ...] = ()
+    preview: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    dialect: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A workspace, branch, organization, member, connector, tag or region: what is read of it is its name.
+
+    :param id: id, or the member's address; empty where it has none.
+    :param token: its token, where one was asked for; never shown.
+    :param raw: the answer as JSON, without tokens.
+    """
+
+    id: str
+    name: str
+    token: str = field(default="", repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+def read_named(body: Mapping[str, Any]) -> Named:
+    """Read one of them."""
+    return Named(
+        id=str(body.get("id") or body.get("email") or ""),
+        name=str(body.get("name") or body.get("email") or ""),
+        token=str(body.get("token") or ""),
+        raw={key: value for key, value in body.items() if key != "token"},
+    )

@@ -9,8 +9,12 @@ from typing import Any
 from airflow_provider_tinybird.api.body import BytesBody
 from airflow_provider_tinybird.api.call import Reply
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.resources import Named, read_named
 
 JSON = "application/json"
+
+MANAGE_TIMEOUT = 60.0
+"""Seconds that a change to a workspace may take: each is checked against what depends on it."""
 
 
 def json_body(value: Mapping[str, Any]) -> BytesBody:
@@ -30,3 +34,22 @@ def required(name: str, text: str) -> str:
 
 def nothing(_reply: Reply) -> None:
     """Read an answer that says nothing beyond its status."""
+
+
+def one_named(reply: Reply) -> Named:
+    """Read an answer that is one thing with a name."""
+    return read_named(reply.json_object())
+
+
+def named_list(reply: Reply, *keys: str) -> tuple[Named, ...]:
+    """Read an answer that lists things with names.
+
+    :param keys: members that the list may be in; an answer that is the list itself will do too.
+    """
+    body = reply.json()
+    if isinstance(body, list):
+        return tuple(read_named(item) for item in body)
+    found = next((body[key] for key in keys if key in body), None)
+    if found is None:
+        raise KeyError(keys[0])  # an answer without the list is not an empty list
+    return tuple(read_named(item) for item in found)

@@ -1,0 +1,181 @@
+"""Organizations, workspaces, branches, tags and regions: what is above and beside the data. A user's token where nothing else is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_provider_tinybird.api.body import form
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.encoding import pairs, resource_name
+from airflow_provider_tinybird.api.job import Job, submitted_job
+from airflow_provider_tinybird.api.resources import Named
+from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, json_body, named_list, nothing, one_named
+
+USER = "a user's token"
+
+
+def list_organizations() -> Call[tuple[Named, ...]]:
+    """List the organizations of the user. ``GET /v0/organizations``."""
+    return _list("organizations", "/v0/organizations", "organizations")
+
+
+def list_members(organization_id: str) -> Call[tuple[Named, ...]]:
+    """List the members of an organization. ``GET /v0/organizations/{id}/members``."""
+    return _list("members", f"/v0/organizations/{resource_name('organization', organization_id)}/members", "members")
+
+
+def list_organization_workspaces(organization_id: str) -> Call[tuple[Named, ...]]:
+    """List the workspaces of an organization. ``GET /v0/organizations/{id}/workspaces``."""
+    path = f"/v0/organizations/{resource_name('organization', organization_id)}/workspaces"
+    return _list("workspaces of the organization", path, "workspaces")
+
+
+def list_workspaces(*, with_organization: bool = False) -> Call[tuple[Named, ...]]:
+    """List the workspaces of the user, with their tokens. ``GET /v1/user/workspaces``.
+
+    :param with_organization: also name the organization.
+    """
+    params = pairs({"with_organization": with_organization or None})
+    return _list("workspaces", "/v1/user/workspaces", "workspaces", params)
+
+
+def create_workspace(name: str, *, organization_id: str | None = None) -> Call[Named]:
+    """Create a workspace. ``POST /v1/workspaces`` with a form.
+
+    :param name: its name, no reserved word.
+    :return: the workspace, with its token.
+    """
+    resource_name("workspace", name)
+    return Call(
+        what=f"create workspace '{name}'",
+        method="POST",
+        path="/v1/workspaces",
+        body=form(pairs({"name": name, "assign_to_organization_id": organization_id})),
+        read=one_named,
+        repeat=Repeat.ONCE,
+        scope=USER,
+        min_timeout=MANAGE_TIMEOUT,
+        find_out="Look at the workspaces (GET /v1/user/workspaces).",
+    )
+
+
+def delete_workspace(workspace_id: str) -> Call[None]:
+    """Delete a workspace with all that is in it. ``DELETE /v1/workspaces/{id}?hard_delete_confirmation=yes``."""
+    return Call(
+        what=f"delete workspace '{workspace_id}'",
+        method="DELETE",
+        path=f"/v1/workspaces/{resource_name('workspace', workspace_id)}",
+        params=(("hard_delete_confirmation", "yes"),),
+        read=nothing,
+        repeat=Repeat.IDEMPOTENT,
+        scope=USER,
+        min_timeout=MANAGE_TIMEOUT,
+    )
+
+
+def list_branches() -> Call[tuple[Named, ...]]:
+    """List the branches of the workspace. ``GET /v1/environments``. Scope: ``ADMIN``."""
+    return _list("branches", "/v1/environments", "environments", scope="ADMIN")
+
+
+def create_branch(name: str, *, data: str | None = None) -> Call[Job]:
+    """Create a branch. ``POST /v1/environments``. Scope: ``ADMIN``.
+
+    :param name: its name, no reserved word.
+    :param data: rows to take along: ``last_partition``, ``all_partitions``, or none.
+    :return: the job, not yet done.
+    :raises ConflictError: the name is taken.
+    """
+    resource_name("branch", name)
+    return Call(
+        what=f"create branch '{name}'",
+        method="POST",
+        path="/v1/environments",
+        params=pairs({"name": name, "data": data}),
+        read=submitted_job,
+        repeat=Repeat.ONCE,
+        scope="ADMIN",
+        min_timeout=MANAGE_TIMEOUT,
+        find_out="Look at the branches (GET /v1/environments).",
+    )
+
+
+def get_branch(name: str, *, with_token: bool = False) -> Call[Named]:
+    """Get a branch. ``GET /v0/environments/{name}``. Scope: ``ADMIN``.
+
+    :param with_token: also its token, which works on the same host.
+    """
+    return Call(
+        what=f"get branch '{name}'",
+        method="GET",
+        path=f"/v0/environments/{resource_name('branch', name)}",
+        params=pairs({"with_token": with_token or None}),
+        read=one_named,
+        repeat=Repeat.READ,
+        scope="ADMIN",
+    )
+
+
+def delete_branch(branch_id: str) -> Call[None]:
+    """Delete a branch with all that is in it. ``DELETE /v0/environments/{id}``. Scope: ``ADMIN``."""
+    return Call(
+        what=f"delete branch '{branch_id}'",
+        method="DELETE",
+        path=f"/v0/environments/{resource_name('branch', branch_id)}",
+        read=nothing,
+        repeat=Repeat.IDEMPOTENT,
+        scope="ADMIN",
+        min_timeout=MANAGE_TIMEOUT,
+    )
+
+
+def list_tags() -> Call[tuple[Named, ...]]:
+    """List the tags of the workspace. ``GET /v0/tags``. Scope: ``ADMIN``."""
+    return _list("tags", "/v0/tags", "tags", scope="ADMIN")
+
+
+def create_tag(name: str, resources: Sequence[Named] = (), *, kind: str = "datasource") -> Call[Named]:
+    """Create a tag. ``POST /v0/tags`` with JSON. Scope: ``ADMIN``.
+
+    :param resources: what is tagged.
+    :param kind: ``datasource`` or ``pipe``: what these are.
+    """
+    listed = [{"id": one.id, "name": one.name, "type": kind} for one in resources]
+    return Call(
+        what=f"create tag '{name}'",
+        method="POST",
+        path="/v0/tags",
+        body=json_body({"name": name, **({"resources": listed} if listed else {})}),
+        read=one_named,
+        repeat=Repeat.ONCE,
+        scope="ADMIN",
+        find_out="Look at the tags (GET /v0/tags).",
+    )
+
+
+def delete_tag(name: str) -> Call[None]:
+    """Delete a tag; what it was on stays. ``DELETE /v0/tags/{name}``. Scope: ``ADMIN``."""
+    return Call(
+        what=f"delete tag '{name}'",
+        method="DELETE",
+        path=f"/v0/tags/{resource_name('tag', name)}",
+        read=nothing,
+        repeat=Repeat.IDEMPOTENT,
+        scope="ADMIN",
+    )
+
+
+def list_regions() -> Call[tuple[Named, ...]]:
+    """List the regions of Tinybird. ``GET /v0/regions``; any token, or none."""
+    return _list("regions", "/v0/regions", "regions", scope="")
+
+
+def _list(
+    what: str, path: str, key: str, params: tuple[tuple[str, str], ...] = (), scope: str = USER
+) -> Call[tuple[Named, ...]]:
+    def read(reply: Reply) -> tuple[Named, ...]:
+        return named_list(reply, key)
+
+    return Call(
+        what=f"list the {what}", method="GET", path=path, params=params, read=read, repeat=Repeat.READ, scope=scope
+    )
