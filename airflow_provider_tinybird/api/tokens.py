@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
-from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
+from airflow_provider_tinybird.api.encoding import Pairs, pairs
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.resources import Scope, TokenInfo
 from airflow_provider_tinybird.api.sending import json_body, nothing, required
@@ -85,11 +86,7 @@ def _path(name: str) -> str:
         raise InvalidInputError("That is the text of a token, and paths end up in logs: give its id or name.")
     if not isinstance(name, str) or not name.strip():
         raise InvalidInputError("The name of the token is blank.")
-    return (
-        resource_name("token", name)
-        if " " not in name
-        else "%20".join(resource_name("token", part) for part in name.split(" ") if part)
-    )
+    return quote(name.strip(), safe="")  # names may have blanks, unlike those of other things
 
 
 def _call(
