@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError
+from airflow_provider_tinybird.sandbox.errors import EngineError
 from airflow_provider_tinybird.sandbox.faults import SeenRequest
 from airflow_provider_tinybird.sandbox.jobs import Job
+from airflow_provider_tinybird.sandbox.local import refuse_foreign_host
 from airflow_provider_tinybird.sandbox.page_html import STYLE, Html, details, element, join, table, with_class
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe
 from airflow_provider_tinybird.sandbox.sqltext import quoted
@@ -26,7 +27,6 @@ from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call
 from airflow_provider_tinybird.sandbox.workspace import NAME
 
-_OWN_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 _SAMPLE_ROWS = 5
 _MOST_REQUESTS = 100
 _MOST_JOBS = 50
@@ -85,8 +85,7 @@ def show(box: Sandbox, call: Call) -> Answer:
 
     :raises ApiError: 403, for a name that is not of this machine.
     """
-    if not _OWN_HOST.fullmatch(call.headers.get("host", "").lower()):
-        raise ApiError(403, "This page is for this machine only: open it as localhost or 127.0.0.1")
+    refuse_foreign_host(call)
     params, text = call.params(), _Text(box)
     window = _Window(_moment(params.get("since")), _moment(params.get("until")))
     body = join(

@@ -94,11 +94,15 @@ def test_a_name_that_is_pointed_at_this_machine_is_refused(client, host):
     answer = client.get("/sandbox", headers={"Host": host})
     assert answer.status_code in (400, 403)
     assert "<html" not in answer.text
+    tokens = client.get("/tokens", headers={"Host": host})
+    assert tokens.status_code in (400, 403)
+    assert "p." not in tokens.text
 
 
 @pytest.mark.parametrize("host", ["localhost:7181", "127.0.0.1", "[::1]:7181", "LOCALHOST"])
 def test_names_of_this_machine_are_not(client, host):
     assert client.get("/sandbox", headers={"Host": host}).status_code == 200
+    assert client.get("/tokens", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
