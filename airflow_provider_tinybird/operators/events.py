@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import update_wrapper
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.journal import LoadJournal
 from airflow_provider_tinybird.operators.base import TinybirdOperator, attempt_of, clear_failure
+from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-
-
-class _Uncalled:
-    """A callable that comes out of Airflow's rendering of templates as it went in.
-
-    Airflow calls each callable that it finds in a template field, with a context and a Jinja environment, before the
-    task runs, and keeps what comes back. Ours take no arguments and are to be called when the rows are sent.
-
-    :param function: the callable; this shows its name, as Airflow stores that of template fields.
-    """
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        update_wrapper(self, function)
-        self.function = function
-
-    def __repr__(self) -> str:
-        # Without an address in it: older versions store this text, and another text makes another version of the DAG.
-        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
-        return f"<callable {getattr(self.function, '__module__', '')}.{name}>"
-
-    def __call__(self, **_: Any) -> _Uncalled:
-        """Be rendered, as often as Airflow likes: tests render an operator again and again."""
-        return self
 
 
 class TinybirdEventsOperator(TinybirdOperator):
@@ -60,13 +37,13 @@ class TinybirdEventsOperator(TinybirdOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.datasource = datasource
-        self.data = _Uncalled(data) if callable(data) else data
+        self.data = wrapped(data)
         self.wait = wait
         self.compression = compression
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send the rows."""
-        data = self.data.function if isinstance(self.data, _Uncalled) else self.data
+        data = unwrapped(self.data)
         journal = LoadJournal(task_state_store(context), attempt_of(context, int(self.retries or 0)))
         with clear_failure():
             journal.refuse_to_repeat(self.datasource)
