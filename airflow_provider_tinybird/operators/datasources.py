@@ -30,14 +30,15 @@ class TinybirdAppendUrlOperator(TinybirdJobOperator):
     :param format: ``csv``, ``ndjson`` or ``parquet`` (templated).
     :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
         (templated).
-    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the
-        partition key (templated).
+    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, or one in a ``.sql`` file;
+        it must name the partition key (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "url", "format", "mode", "replace_condition")
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
@@ -88,14 +89,15 @@ class TinybirdAppendFileOperator(TinybirdJobOperator):
         (templated).
     :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
         (templated).
-    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the
-        partition key (templated).
+    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, or one in a ``.sql`` file;
+        it must name the partition key (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "path", "format", "mode", "replace_condition")
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class TinybirdDeleteOperator(TinybirdJobOperator):
     run returns ``rows_to_be_deleted``.
 
     :param datasource: name of the data source (templated).
-    :param delete_condition: SQL condition, never blank (templated).
+    :param delete_condition: SQL condition, never blank, or the name of a ``.sql`` file with one (templated).
     :param dry_run: only count the rows.
     :param lightweight: use Tinybird's lightweight delete (beta), which does not rewrite whole parts.
 

@@ -104,7 +104,7 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
     :param truncate: empty the target first, so that running it again does not double its rows.
     :param populate_subset: share of the source's rows to take, above 0 and at most 1; wins over the condition
         (templated).
-    :param populate_condition: SQL condition on the source's rows (templated).
+    :param populate_condition: SQL condition on the source's rows, or the name of a ``.sql`` file with one (templated).
     :param unlink_on_populate_error: take the view off its source when this fails.
     :param on_demand_compute: run on compute of its own (paid plans).
 
@@ -113,6 +113,7 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "node", "populate_subset", "populate_condition")
     template_fields_renderers: ClassVar[dict[str, str]] = {"populate_condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
@@ -160,7 +161,7 @@ class TinybirdEndpointOperator(TinybirdOperator):
 
     :param pipe: name of the pipe (templated).
     :param parameters: the pipe's parameters: text, numbers, booleans, dates, times or lists of these (templated).
-    :param q: SQL over the result, which is ``_`` in it (templated).
+    :param q: SQL over the result, which is ``_`` in it, or the name of a ``.sql`` file with it (templated).
     :param format: ``json``, ``csv``, ``ndjson``, ``parquet`` or ``prometheus`` (templated).
     :param output_path: where to write the answer as it streams in: a local path, or any URL that Airflow's
         ObjectStoragePath opens (templated).
@@ -168,6 +169,7 @@ class TinybirdEndpointOperator(TinybirdOperator):
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "parameters", "q", "format", "output_path")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "q": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,

@@ -7,23 +7,20 @@ import base64
 import importlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
+from operator_cases import ARGUMENTS, CSV, PROJECT, SIGNATURE, operators
 from sandbox_process import SandboxProcess
 
-from airflow_provider_tinybird._compat import BaseOperator, BaseTrigger, TaskDeferred
-from airflow_provider_tinybird.get_provider_info import get_provider_info
+from airflow_provider_tinybird._compat import BaseTrigger, TaskDeferred
 
-PROJECT = Path(__file__).parent / "project"
-CSV = "day,carrier,delay\n2013-01-01,UA,2\n"
 # What merely looks like a token is cut everywhere: this one does not look like one, so that only knowing it helps.
 TOKEN = 'local+odd/key=with"quotes\\and%20more&Zx9'
-SIGNATURE = "5ec3e7c0ffee5ec3e7"
 
 
 def encodings(secret: str) -> set[str]:
@@ -37,43 +34,8 @@ def encodings(secret: str) -> set[str]:
     return found
 
 
-def operators() -> dict[str, type[Any]]:
-    """Every operator and sensor that the provider names."""
-    info = get_provider_info()
-    modules = [name for kind in ("operators", "sensors") for entry in info[kind] for name in entry["python-modules"]]
-    return {
-        name: value
-        for module in modules
-        for name, value in vars(importlib.import_module(module)).items()
-        if isinstance(value, type) and issubclass(value, BaseOperator) and value.__module__ == module
-    }
-
-
-Make = Callable[[str, Path, str], dict[str, Any]]
-# Arguments of each: of the address of the sandbox, a file, and the id of a job. A new operator needs a line here.
-ARGUMENTS: dict[str, Make] = {
-    "TinybirdAppendUrlOperator": lambda url, file, job: {
-        "datasource": "flights",
-        "url": f"{url}/files/flights.csv?X-Amz-Credential=a&X-Amz-Signature={SIGNATURE}",
-    },
-    "TinybirdAppendFileOperator": lambda url, file, job: {"datasource": "flights", "path": str(file)},
-    "TinybirdTruncateOperator": lambda url, file, job: {"datasource": "flights"},
-    "TinybirdDeleteOperator": lambda url, file, job: {"datasource": "flights", "delete_condition": "delay > 1"},
-    "TinybirdEventsOperator": lambda url, file, job: {
-        "datasource": "flights",
-        "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
-    },
-    "TinybirdCopyOperator": lambda url, file, job: {"pipe": "copy_totals"},
-    "TinybirdSinkOperator": lambda url, file, job: {"pipe": "out"},
-    "TinybirdPopulateOperator": lambda url, file, job: {"pipe": "by_carrier_view", "node": "by_carrier_view"},
-    "TinybirdEndpointOperator": lambda url, file, job: {"pipe": "top"},
-    "TinybirdQueryOperator": lambda url, file, job: {"sql": "SELECT count() AS n FROM flights"},
-    "TinybirdJobSensor": lambda url, file, job: {"job_id": job, "poke_interval": 0.05},
-}
-
-
 def test_every_operator_is_here():
-    assert set(operators()) == set(ARGUMENTS)
+    assert set(operators()) == set(ARGUMENTS), "tests/operator_cases.py: ARGUMENTS needs a line for each"
 
 
 class Ti:

@@ -1,4 +1,4 @@
-"""What Airflow does with an operator before it runs: store arguments, render templates, map, serialise, name clashes."""
+"""What Airflow does with an operator before it runs: store arguments, copy, name clashes. Templates are in ``test_templates.py``."""
 
 from __future__ import annotations
 
@@ -12,90 +12,33 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from operator_cases import operators, operators_of_the_metadata, own_arguments, required
 
 from airflow_provider_tinybird._compat import BaseOperator, BaseSensorOperator
-from airflow_provider_tinybird.operators.base import TinybirdOperator
-from airflow_provider_tinybird.operators.datasources import (
-    TinybirdAppendFileOperator,
-    TinybirdAppendUrlOperator,
-    TinybirdDeleteOperator,
-    TinybirdTruncateOperator,
-)
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator
-from airflow_provider_tinybird.operators.pipes import (
-    TinybirdCopyOperator,
-    TinybirdEndpointOperator,
-    TinybirdPopulateOperator,
-    TinybirdSinkOperator,
-)
-from airflow_provider_tinybird.operators.query import TinybirdQueryOperator
-from airflow_provider_tinybird.sensors.jobs import TinybirdJobSensor
 
 try:
     from airflow.sdk import DAG
 except ImportError:  # 2.11
     from airflow.models.dag import DAG
 
-REQUIRED: dict[type[Any], dict[str, Any]] = {
-    TinybirdAppendUrlOperator: {"datasource": "flights", "url": "https://example/x.csv"},
-    TinybirdAppendFileOperator: {"datasource": "flights", "path": "/data/x.csv"},
-    TinybirdTruncateOperator: {"datasource": "flights"},
-    TinybirdDeleteOperator: {"datasource": "flights", "delete_condition": "day < '2013-01-01'"},
-    TinybirdEventsOperator: {"datasource": "flights", "data": "{}"},
-    TinybirdCopyOperator: {"pipe": "daily"},
-    TinybirdSinkOperator: {"pipe": "to_s3"},
-    TinybirdPopulateOperator: {"pipe": "view", "node": "mv"},
-    TinybirdEndpointOperator: {"pipe": "top"},
-    TinybirdQueryOperator: {"sql": "SELECT 1"},
-    TinybirdJobSensor: {"job_id": "j1"},
-}
-ALL = list(REQUIRED)
+ALL = list(operators().values())
 JOB_OPERATORS = [cls for cls in ALL if issubclass(cls, TinybirdJobOperator)]
-FIELDS = [(cls, name) for cls in ALL for name in cls.template_fields]
-FLAGS = {"wait", "compression", "wait_for_completion", "deferrable", "poll_interval", "timeout", "cancel_on_kill"}
-FLAGS |= {
-    "durable",
-    "on_unknown",
-    "dry_run",
-    "lightweight",
-    "on_demand_compute",
-    "truncate",
-    "unlink_on_populate_error",
-}
 
 each = pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
-each_field = pytest.mark.parametrize(("cls", "name"), FIELDS, ids=[f"{cls.__name__}.{name}" for cls, name in FIELDS])
 
 
 def make(cls: type[Any], task_id: str = "t", **arguments: Any) -> Any:
-    return cls(task_id=task_id, **{**REQUIRED[cls], **arguments})
-
-
-def own_arguments(cls: type[Any]) -> dict[str, inspect.Parameter]:
-    """Arguments that this package defines, of a class and its bases."""
-    found: dict[str, inspect.Parameter] = {}
-    for base in cls.__mro__:
-        if base.__module__.startswith("airflow_provider_tinybird") and "__init__" in vars(base):
-            found |= inspect.signature(inspect.unwrap(vars(base)["__init__"])).parameters
-    return {name: p for name, p in found.items() if name != "self" and p.kind is not p.VAR_KEYWORD}
+    return cls(task_id=task_id, **{**required(cls), **arguments})
 
 
 def dag() -> Any:
     return DAG("d", schedule=None, start_date=datetime(2024, 1, 1))
 
 
-def test_this_list_is_complete():
-    def below(cls: type[Any]) -> set[type[Any]]:
-        direct = set(cls.__subclasses__())
-        return direct.union(*map(below, direct)) if direct else direct
-
-    operators = {
-        cls
-        for cls in below(TinybirdOperator)
-        if not inspect.isabstract(cls) and cls.__module__.startswith("airflow_provider_tinybird")
-    }
-    assert operators <= set(ALL)
+def test_airflow_is_told_of_each():
+    assert operators() == operators_of_the_metadata(), "get_provider_info.py has to name each module of operators"
 
 
 @each
@@ -109,18 +52,6 @@ def test_arguments_are_stored_as_they_are(cls):
     given = {name: object() for name in own_arguments(cls) if name not in stored_elsewhere}
     operator = make(cls, **given)
     assert {name: getattr(operator, name) for name in given} == given
-
-
-@each
-def test_all_that_is_data_is_templated(cls):
-    missing = set(own_arguments(cls)) - set(cls.template_fields) - FLAGS
-    assert missing <= {"populate_subset"} - set(cls.template_fields)
-
-
-@each
-def test_required_arguments_are_required(cls):
-    required = {name for name, p in own_arguments(cls).items() if p.default is p.empty}
-    assert required == set(REQUIRED[cls]) - {"job_id"}
 
 
 @each
@@ -140,7 +71,7 @@ def test_no_name_of_airflow_is_taken(cls):
         if not name.startswith("__")
     }
     taken = (ours | (set(own_arguments(cls)) - {"dry_run"})) & reserved
-    assert {name for name in taken if not name.startswith("_abc") and name != "_BaseOperator__instantiated"} <= known
+    assert {name for name in taken if not name.startswith(("_abc", "_BaseOperator__"))} <= known
 
 
 @each
@@ -155,37 +86,6 @@ def test_making_one_costs_nothing(cls, monkeypatch):
     nonsense = dict.fromkeys(cls.template_fields, "{{ nonsense }}")
     operator = make(cls, **nonsense)
     assert "hook" not in vars(operator)
-
-
-@each_field
-def test_a_template_is_rendered(cls, name):
-    operator = make(cls, **{name: "{{ what }}.x"})
-    operator.render_template_fields({"what": "rendered"})
-    assert getattr(operator, name) == "rendered.x"
-
-
-@each_field
-def test_the_result_of_another_task_makes_a_dependency(cls, name):
-    with dag():
-        upstream = BaseOperator(task_id="upstream")
-        operator = make(cls, **{name: upstream.output})
-    assert operator.upstream_task_ids == {"upstream"}
-
-
-@each_field
-def test_a_template_field_can_be_mapped(cls, name):
-    others = {key: value for key, value in REQUIRED[cls].items() if key != name}
-    with dag():
-        mapped = cls.partial(task_id="t", **others).expand(**{name: ["a", "b"]})
-    assert getattr(mapped.unmap({name: "b"}), name) == "b"
-
-
-@each
-def test_several_arguments_can_be_mapped(cls):
-    with dag():
-        mapped = cls.partial(task_id="t").expand_kwargs([REQUIRED[cls], REQUIRED[cls]])
-    operator = mapped.unmap(REQUIRED[cls])
-    assert {name: getattr(operator, name) for name in REQUIRED[cls]} == REQUIRED[cls]
 
 
 @pytest.mark.parametrize("cls", JOB_OPERATORS, ids=lambda cls: cls.__name__)
