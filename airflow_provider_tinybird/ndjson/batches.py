@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError
@@ -12,10 +12,8 @@ from airflow_provider_tinybird.ndjson.sources import sources
 
 _FIRST_SLICE = 256
 _GROWTH = 16  # a slice is at most so much longer than the one before: one short row says little about the next
-_SLICE_BYTES = 16_000_000  # larger bodies are put together from several slices
-_RECORD_BYTES = 4_000_000  # taken from an iterator at once, as the records stay in memory until they are encoded
-_FULL = 0.9  # from here on a body is sent as it is, rather than topped up with a slice that costs a copy of it
-_MARGIN = 0.97  # rows vary: aim a little low, so that few slices have to be cut
+_SLICE_BYTES = 4_000_000  # encoding takes a few times this much memory, however large the bodies and the data are
+_SHORTEST_ROW = len(b"{}\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +30,35 @@ class Batch:
     first_row: int
 
 
-def batches(data: object, *, max_bytes: int = 10_000_000) -> Iterator[Batch]:
-    """NDJSON bodies of any data, made as they are asked for.
+def batches(data: object, *, max_bytes: int = 10_000_000, row_overhead: int = 0) -> Iterator[Batch]:
+    """NDJSON bodies of any data, made as they are asked for, each row encoded once.
 
     Lossless, or an error: see the table of types in the documentation. Rows of several frames or generators share bodies.
     An iterator is read only as far as the next body needs; a bad value is found when its slice is encoded, so that bodies
-    before it may have been handed out already.
+    before it may have been handed out already: see :func:`~airflow_provider_tinybird.ndjson.check`.
+
+    A body ends where the next row does not fit. So the cuts depend on the lines alone: the same rows make the same
+    bodies as one table, as many frames, or one by one from an iterator.
 
     :param data: pandas or polars DataFrame, pyarrow Table, RecordBatch or RecordBatchReader, anything with
         ``__arrow_c_stream__``, a list or generator of records, one mapping, NDJSON text or bytes, a generator of any of
         these, or a function without arguments that returns or yields any of them.
     :param max_bytes: the most bytes that a body may have; at least 1.
+    :param row_overhead: bytes that each row is to grow by before it is sent. They count toward ``max_bytes``, and are not
+        in the bodies.
     :raises EncodeError: a value cannot be sent without loss, or one row alone is longer than ``max_bytes``.
     :raises UnsupportedDataError: the data is of a kind that has no rows.
     """
     if max_bytes < 1:
         raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
-    packer = _Packer(max_bytes)
-    pace = _Pace(max_bytes)
-    for source in sources(data, lambda: pace.rows(packer.size, _RECORD_BYTES)):
+    if row_overhead < 0:
+        raise ValueError(f"row_overhead must be at least 0, not {row_overhead}")
+    packer = _Packer(max_bytes, row_overhead)
+    pace = _Pace(min(_SLICE_BYTES, max_bytes))
+    for source in sources(data, pace.rows):
         start = 0
         while start < source.rows:
-            count = min(pace.rows(packer.size), source.rows - start)
-            encoded = source.encode(start, count, packer.position)
+            encoded = source.encode(start, min(pace.rows(), source.rows - start), packer.position)
             pace.learn(encoded)
             start += encoded.rows
             yield from packer.add(encoded)
@@ -64,16 +68,15 @@ def batches(data: object, *, max_bytes: int = 10_000_000) -> Iterator[Batch]:
 class _Pace:
     """How many rows to encode next, by the size of the last ones."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(self, slice_bytes: int) -> None:
+        self._slice_bytes = slice_bytes
         self._last_rows = 0
         self._row_bytes = 1.0
 
-    def rows(self, packed: int, most: int = _SLICE_BYTES) -> int:
+    def rows(self) -> int:
         if not self._last_rows:
             return _FIRST_SLICE
-        room = min((self._max_bytes - packed) * _MARGIN, most)
-        return max(1, min(int(room / self._row_bytes), self._last_rows * _GROWTH))
+        return max(1, min(int(self._slice_bytes / self._row_bytes), self._last_rows * _GROWTH))
 
     def learn(self, encoded: Encoded) -> None:
         self._last_rows = max(encoded.rows, _FIRST_SLICE // _GROWTH)
@@ -81,49 +84,62 @@ class _Pace:
 
 
 class _Packer:
-    """Collects finished lines until a body is full."""
+    """Collects finished lines until the next one does not fit."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.size = 0
+    def __init__(self, max_bytes: int, row_overhead: int) -> None:
         self.position = 0
         self._max_bytes = max_bytes
+        self._row_overhead = row_overhead
+        self._size = 0  # with the overhead
         self._pieces: list[memoryview] = []
         self._rows = 0
 
     def add(self, encoded: Encoded) -> Iterator[Batch]:
         row, begin = 0, 0
         while row < encoded.rows:
-            fits = bisect_right(encoded.ends, begin + self._max_bytes - self.size)
+            fits = self._fitting(encoded.ends, row, begin)
             if fits > row:
                 end = encoded.ends[fits - 1]
                 self._take(encoded.body[begin:end], fits - row)
                 row, begin = fits, end
-            if row < encoded.rows:
-                if not self.size:
-                    raise self._too_long(encoded.ends[row] - begin)
+            elif not self._rows:
+                raise self._too_long(encoded.ends[row] - begin)
+            if row < encoded.rows or self._is_full():
                 yield self._flush()
-        if self.size >= self._max_bytes * _FULL:
-            yield self._flush()
 
     def rest(self) -> Iterator[Batch]:
-        if self.size:
+        if self._rows:
             yield self._flush()
+
+    def _fitting(self, ends: Sequence[int], row: int, begin: int) -> int:
+        """The row behind the last one that fits into the body."""
+        room = begin + self._max_bytes - self._size
+        if not self._row_overhead:
+            return bisect_right(ends, room)
+        numbers = range(row, len(ends))
+        return row + bisect_right(
+            numbers, room, key=lambda number: ends[number] + (number + 1 - row) * self._row_overhead
+        )
+
+    def _is_full(self) -> bool:
+        return self._size + _SHORTEST_ROW + self._row_overhead > self._max_bytes
 
     def _take(self, piece: memoryview, rows: int) -> None:
         self._pieces.append(piece)
-        self.size += len(piece)
+        self._size += len(piece) + rows * self._row_overhead
         self._rows += rows
         self.position += rows
 
     def _flush(self) -> Batch:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         batch = Batch(body, self._rows, self.position - self._rows)
-        self._pieces, self.size, self._rows = [], 0, 0
+        self._pieces, self._size, self._rows = [], 0, 0
         return batch
 
     def _too_long(self, size: int) -> EncodeError:
+        more = f" and {self._row_overhead} more when it is sent" if self._row_overhead else ""
         return EncodeError(
-            f"the row alone takes {size} bytes, and a body may have {self._max_bytes}; shorten it, split it, "
+            f"the row alone takes {size} bytes{more}, and a body may have {self._max_bytes}; shorten it, split it, "
             "or send the data as a file",
             row=self.position,
         )

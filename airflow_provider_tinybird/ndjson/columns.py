@@ -135,16 +135,22 @@ def _float(array: Any) -> JsonColumn:
 
     array = _without_nan(array)
     texts = _text(array)
-    if pa.types.is_float64(array.type):
-        # Arrow writes 1e15 and above with an exponent, which ClickHouse's integer columns refuse. Whole numbers
-        # of that size are common: an integer column with gaps, such as microseconds since 1970, is a float in pandas.
-        size = pc.abs(array)
-        large = pc.and_(pc.greater_equal(size, pa.scalar(1e15)), pc.less(size, pa.scalar(2.0**63)))
-        whole = pc.and_(large, pc.equal(pc.floor(array), array))
-        if pc.any(whole).as_py():
-            digits = _text(pc.cast(pc.if_else(whole, array, pa.scalar(0.0)), pa.int64()))
-            texts = pc.if_else(whole, digits, texts)
+    # Arrow writes large numbers with an exponent (from 1e10 or from 1e15 on, by its version), which ClickHouse's integer
+    # columns refuse. Whole numbers of that size are common: an integer column with gaps, such as microseconds since 1970,
+    # is a float in pandas.
+    size = pc.abs(array)
+    large = pc.and_(pc.greater_equal(size, _scalar(1e6, array)), pc.less(size, _scalar(2.0**63, array)))
+    whole = pc.and_(large, pc.equal(pc.floor(array), array))
+    if pc.any(whole).as_py():
+        digits = _text(pc.cast(pc.if_else(whole, array, _scalar(0.0, array)), pa.int64()))
+        texts = pc.if_else(whole, digits, texts)
     return nullable(texts)
+
+
+def _scalar(value: float, like: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.scalar(value, like.type)
 
 
 def _half(array: Any) -> JsonColumn:

@@ -6,7 +6,7 @@ Arrow's own inference is never trusted with objects: it unions the keys of dicts
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.columns import encode_array
@@ -65,13 +65,34 @@ def _datetime_type(values: Sequence[Any]) -> Any:
 def _one_by_one(values: Sequence[object]) -> JsonColumn:
     import pyarrow as pa
 
-    texts = []
-    for row, value in enumerate(values):
-        try:
-            texts.append(json_text(value))
-        except BadValueError as error:
-            raise BadValueError(error.reason, row) from None
+    texts = json_texts(values)
     try:
         return nullable(pa.array(texts, pa.string()))
     except UnicodeEncodeError:
         raise BadValueError(SURROGATE, first_surrogate(texts)) from None
+
+
+def json_texts(values: Iterable[object]) -> list[str]:
+    """The JSON texts of any values. A float has the text that it has in a column of floats.
+
+    :param values: any accepted values.
+    :raises BadValueError: one of them cannot be sent without loss; the row is its position.
+    """
+    import pyarrow as pa
+
+    texts: list[str] = []
+    floats: dict[int, float] = {}
+    for position, value in enumerate(values):
+        try:
+            text = json_text(value)
+        except BadValueError as error:
+            raise BadValueError(error.reason, position) from None
+        if isinstance(text, float):
+            floats[position] = text
+            text = ""
+        texts.append(text)
+    if floats:
+        written = encode_array(pa.array(floats.values(), pa.float64())).texts
+        for position, text in zip(floats, written.to_pylist(), strict=True):
+            texts[position] = text
+    return texts

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
-from airflow_provider_tinybird.ndjson.objects import encode_objects
-from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_lines, encode_rows, encode_sparse_rows
-from airflow_provider_tinybird.ndjson.values import SURROGATE, json_text, key_text
+from airflow_provider_tinybird.ndjson.objects import encode_objects, json_texts
+from airflow_provider_tinybird.ndjson.rows import (
+    Encoded,
+    JsonColumn,
+    encode_lines,
+    encode_rows,
+    encode_sparse_rows,
+    first_surrogate,
+)
+from airflow_provider_tinybird.ndjson.values import SURROGATE, key_text
 
 _SPARSEST = 4  # by columns only while fewer than so many cells of the grid are there for each that holds a value
 
@@ -41,27 +48,27 @@ def encode_records(records: Sequence[Mapping[str, object]], first_row: int) -> E
     """
     # A copy of all but plain dicts, since a defaultdict would grow by being asked for the keys of others.
     rows = [record if type(record) is dict else dict(record) for record in records]
-    names = list(rows[0])
-    columns = _columns(rows, names)
-    if columns is not None:
-        return encode_rows(_checked(names, rows, first_row), _encoded(names, columns, first_row), len(rows))
+    shapes = set(map(tuple, rows))
+    if len(shapes) == 1 and rows[0]:
+        names = _checked(list(rows[0]), rows, first_row)
+        columns: list[Sequence[object]] = [list(map(itemgetter(name), rows)) for name in names]
+        return encode_rows(names, _encoded(names, columns, first_row), len(rows))
     names = list(dict.fromkeys(chain.from_iterable(rows)))
-    if names and len(names) * len(rows) <= _SPARSEST * sum(map(len, rows)):
+    if names and len(names) * len(rows) <= _SPARSEST * sum(map(len, rows)) and _in_one_order(names, shapes):
         _checked(names, rows, first_row)
         there = [[name in row for row in rows] for name in names]
         columns = [[row.get(name) for row in rows] for name in names]
         return encode_sparse_rows(names, _encoded(names, columns, first_row), there, len(rows))
-    return encode_lines([_line(row, first_row + position) for position, row in enumerate(rows)])
+    return encode_lines(list(_lines(rows, first_row)))
 
 
-def _columns(rows: list[Row], names: list[Any]) -> list[Sequence[object]] | None:
-    """The values by column; None when the keys differ from row to row (as many keys, and none missing, is the same keys)."""
-    if not names or set(map(len, rows)) != {len(names)}:
-        return None
-    try:
-        return [list(map(itemgetter(name), rows)) for name in names]
-    except KeyError:
-        return None
+def _in_one_order(names: list[Any], shapes: set[tuple[Any, ...]]) -> bool:
+    """Whether columns in the order of the names leave the keys of every record in their own order.
+
+    A line must not depend on which other records are encoded together with it: it is told again by its digest.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    return all(all(places[one] < places[next_] for one, next_ in pairwise(shape)) for shape in shapes)
 
 
 def _encoded(names: Sequence[str], columns: Sequence[Sequence[object]], first_row: int) -> list[JsonColumn]:
@@ -95,17 +102,27 @@ def _key(name: object, row: int) -> str:
     return text
 
 
-def _line(record: Row, row: int) -> bytes:
-    return f"{{{','.join(_member(name, value, row) for name, value in record.items())}}}".encode()
-
-
-def _member(name: Any, value: object, row: int) -> str:
-    key = _key(name, row)
+def _lines(rows: Sequence[Row], first_row: int) -> Iterator[bytes]:
+    keys = [[_key(name, first_row + position) for name in row] for position, row in enumerate(rows)]
     try:
-        text = json_text(value)
-        text.encode()
+        texts = iter(json_texts(chain.from_iterable(row.values() for row in rows)))
     except BadValueError as error:
-        raise EncodeError(error.reason, column=name, row=row) from None
-    except UnicodeEncodeError:
-        raise EncodeError(SURROGATE, column=name, row=row) from None
-    return f"{key}:{text}"
+        raise _placed(error.reason, rows, error.row or 0, first_row) from None
+    for position, names in enumerate(keys):
+        line = f"{{{','.join([f'{name}:{next(texts)}' for name in names])}}}"
+        try:
+            yield line.encode()
+        except UnicodeEncodeError:
+            values = json_texts(rows[position].values())
+            raise EncodeError(
+                SURROGATE, column=list(rows[position])[first_surrogate(values)], row=first_row + position
+            ) from None
+
+
+def _placed(reason: str, rows: Sequence[Row], number: int, first_row: int) -> EncodeError:
+    """The error of a value that is known by its number among all the values of all rows."""
+    for position, row in enumerate(rows):
+        if number < len(row):
+            return EncodeError(reason, column=list(row)[number], row=first_row + position)
+        number -= len(row)
+    raise AssertionError("there is no such value")

@@ -11,7 +11,7 @@ from airflow_provider_tinybird.ndjson.rows import Encoded, encode_rows
 from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 # A slice is sized by what its rows were on average; where rows suddenly grow, this bounds what is encoded at once.
-MAX_SLICE_BYTES = 32_000_000
+MAX_SLICE_BYTES = 8_000_000
 
 
 class TableSource:

@@ -23,15 +23,15 @@ SURROGATE = "the text has a lone surrogate, which UTF-8 cannot carry; repair it,
 YEARS = "the year is outside 0001 to 9999; replace the value, for instance by None"
 
 
-def json_text(value: object) -> str:
-    """The JSON text of one value.
+def json_text(value: object) -> str | float:
+    """The JSON text of one value, or the number itself where it is a float: many of them are written at once.
 
     :param value: any of the accepted Python, numpy or pandas values, containers of them included.
     :raises BadValueError: the value cannot be sent without loss.
     """
     try:
         plain = to_plain(value)
-        return float_text(plain) if type(plain) is float else _dump(plain)
+        return plain if type(plain) is float else _dump(plain)
     except RecursionError:
         raise BadValueError("the value is nested too deep, or contains itself; flatten it") from None
 
@@ -45,17 +45,6 @@ def key_text(key: object) -> str:
     if not isinstance(key, str):
         raise BadValueError(NO_TEXT_KEY.format(short(key)))
     return _dump(key)
-
-
-def float_text(value: float) -> str:
-    """The shortest text that reads back as the same number; whole numbers without a fraction, as ClickHouse's integer
-    columns refuse both ``1.0`` and ``1e+15``.
-
-    :param value: a finite float.
-    """
-    if abs(value) < 2.0**63 and value.is_integer():
-        return str(int(value)) if value or math.copysign(1.0, value) > 0 else "-0"
-    return repr(value)
 
 
 def short(value: object) -> str:

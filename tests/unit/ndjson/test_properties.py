@@ -149,3 +149,19 @@ def expected_decimal(value: Any) -> Any:
 @given(st.lists(TEXT, min_size=1, max_size=30), st.integers(90, 200))
 def test_any_limit_keeps_rows_whole(texts, limit):
     assert read(pa.table({"s": texts}), limit) == [{"s": text} for text in texts]
+
+
+MIXED = st.fixed_dictionaries(
+    {"m": SCALAR, "f": FLOAT | st.integers(), "v": VALUE, "t": AWARE | st.none()}, optional={"o": SCALAR, "p": TEXT}
+)
+
+
+@settings(QUIET, max_examples=200)
+@given(st.lists(MIXED, min_size=1, max_size=12), st.data())
+def test_a_line_does_not_depend_on_the_rows_around_it(records, data):
+    records = [dict(data.draw(st.permutations(list(record.items())))) for record in records]
+    alone = b"".join(bytes(batch.body) for record in records for batch in batches(record))
+    assert b"".join(batch.body for batch in batches(records)) == alone
+    frame = pd.DataFrame({"m": pd.Series([record["m"] for record in records], dtype=object)})
+    rows = b"".join(bytes(b.body) for row in range(len(frame)) for b in batches(frame.iloc[row : row + 1]))
+    assert b"".join(batch.body for batch in batches(frame)) == rows

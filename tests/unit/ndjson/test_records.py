@@ -160,8 +160,11 @@ def test_an_error_shows_only_the_beginning_of_a_value():
     assert len(str(caught.value)) < 250
 
 
-def test_order_of_keys_is_that_of_the_first_record():
-    assert sent([{"b": 1, "a": 2}, {"a": 3, "b": 4}]) == '{"b":1,"a":2}\n{"b":4,"a":3}\n'
+def test_each_record_keeps_the_order_of_its_keys():
+    assert sent([{"b": 1, "a": 2}, {"a": 3, "b": 4}]) == '{"b":1,"a":2}\n{"a":3,"b":4}\n'
+    assert sent([{"a": 1, "b": 2}, {"a": 3}, {"b": 4, "c": 5}, {"c": 6, "a": 7}]) == (
+        '{"a":1,"b":2}\n{"a":3}\n{"b":4,"c":5}\n{"c":6,"a":7}\n'
+    )
 
 
 def test_an_absent_key_stays_absent_and_none_stays_null():
