@@ -13,10 +13,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e bench conformance lint format lock build clean sandbox screenshots
+.PHONY: help setup demo test e2e bench conformance api-coverage lint format lock build clean sandbox screenshots
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # "command -v" is not enough: version managers put names on the PATH that only say that this version is not installed.
 setup: ## Make .venv with everything in it (the other targets do it by themselves)
@@ -44,6 +44,9 @@ bench: setup ## Measure how fast DataFrames are encoded and sent, beside others;
 
 conformance: setup ## Run Tinybird's own clients against the sandbox; writes docs/conformance.md
 	@exec $(BIN)/python scripts/conformance.py $(ARGS)
+
+api-coverage: setup ## Write docs/api-coverage.md: each call of the API, its function, its test case, the sandbox
+	@exec $(BIN)/python scripts/api_coverage.py $(ARGS)
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .

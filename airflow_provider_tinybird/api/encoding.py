@@ -13,6 +13,9 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 
 Pairs = tuple[tuple[str, str], ...]
 
+# Request lines are cut at about 8 kB (HTTP 414); Tinybird's own command line switches to POST at 4,096 characters.
+LONGEST_QUERY_STRING = 4096
+
 # Names that Tinybird forbids for data sources, pipes and nodes, whatever their case ("Forbidden names" in its API
 # overview).
 RESERVED_NAMES = frozenset(

@@ -9,16 +9,13 @@ from urllib.parse import urlencode
 
 from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
-from airflow_provider_tinybird.api.encoding import Pairs, pairs, pipe_parameters, resource_name
+from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, node_job
 from airflow_provider_tinybird.api.models import EndpointFormat, Pipe, QueryResult, RawResult
 from airflow_provider_tinybird.api.query import QUERY_TIMEOUT, read_query_result
 
 T = TypeVar("T")
-
-# Request lines are cut at about 8 kB (HTTP 414); Tinybird's own command line switches to POST at 4,096 characters.
-LONGEST_QUERY_STRING = 4096
 
 # Before it answers, Tinybird resolves and checks the copy's query: up to 30 s, 60 s for table functions.
 _START_TIMEOUT = 90.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
-from airflow_provider_tinybird.api.encoding import Pairs, pipe_parameters, resource_name
+from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
 from airflow_provider_tinybird.api.redact import redact
@@ -33,6 +35,21 @@ def sql(q: str, *, pipeline: str | None = None, parameters: Mapping[str, object]
             f"The SQL asks for FORMAT {formatted.format}, rows need FORMAT JSON: leave the clause out."
         )
     return _sql(formatted.text, pipeline, parameters, read_query_result)
+
+
+def sql_by_get(q: str, *, pipeline: str | None = None) -> Call[QueryResult]:
+    """Run a short SELECT by an address alone, as a browser would. ``GET /v0/sql?q=``. The SQL ends up in access logs: prefer :func:`sql`.
+
+    :param q: the SQL, as in :func:`sql`.
+    :param pipeline: name of a pipe that the SQL can read as ``_``.
+    :return: rows, columns and statistics. Scope: read on each data source and pipe it reads.
+    :raises InvalidInputError: the address would be too long, from about 4,000 characters on.
+    """
+    by_post = sql(q, pipeline=pipeline)
+    params = pairs({"q": with_format(_text(q), "JSON").text, "pipeline": pipeline})
+    if len(urlencode(params)) > LONGEST_QUERY_STRING:
+        raise InvalidInputError("The SQL is too long for an address: send it by query.sql.")
+    return replace(by_post, method="GET", params=params, body=None)
 
 
 def sql_as(
@@ -93,7 +110,7 @@ def read_query_result(reply: Reply) -> QueryResult:
     )
 
 
-# Always by POST: a GET would put the SQL into access logs and meets a limit of about 8 kB on the request line.
+# By POST: a GET puts the SQL into access logs and meets a limit of about 8 kB on the request line.
 def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, read: Callable[[Reply], T]) -> Call[T]:
     fields: Pairs = (("q", q),)
     if pipeline is not None:

@@ -43,7 +43,7 @@ from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answ
 
 Handler = Callable[[Sandbox, Call], Answer]
 
-_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/", page.to_page),
     ("GET", "/sandbox", page.show),
     ("GET", "/tokens", local.tokens),
@@ -117,7 +117,7 @@ def make_app(box: Sandbox) -> ASGIApp:
     """The application over a sandbox."""
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
     routes: list[BaseRoute] = [
-        Route(path, _endpoint(box, pool, handler), methods=[method]) for method, path, handler in _ROUTES
+        Route(path, _endpoint(box, pool, handler), methods=[method]) for method, path, handler in ROUTES
     ]
     routes.append(Route("/files/{path:path}", _file_endpoint(box), methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
