@@ -86,8 +86,8 @@ def tinybird_events() -> None:
     # [END records]
 
     # [START ndjson]
-    # The second row does not fit: its flight is no number. The task is green, counts it under quarantined_rows, and it can be looked
-    # at in the data source cancellations_quarantine.
+    # The second row does not fit: its flight is no number. By default the task would be red for good, since the first row is in.
+    # With on_quarantine="warn" it is green, its log tells why, and the row is in the data source cancellations_quarantine.
     send_ndjson = TinybirdEventsOperator(
         task_id="send_ndjson",
         datasource="cancellations",
@@ -95,6 +95,7 @@ def tinybird_events() -> None:
 {"scheduled_at": "2013-02-01 18:29:00", "carrier": "EV", "flight": 3840, "tailnum": "N15574", "origin": "EWR", "dest": "MEM"}
 {"scheduled_at": "2013-02-02 00:43:00", "carrier": "EV", "flight": "EV4312", "tailnum": "N15980", "origin": "EWR", "dest": "DCA"}
 """,
+        on_quarantine="warn",
     )
     # [END ndjson]
 

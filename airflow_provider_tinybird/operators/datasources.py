@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import counts, submissions
-from airflow_provider_tinybird.counts import RowCounts
+from airflow_provider_tinybird import submissions
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
-from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom, job_xcom
+from airflow_provider_tinybird.operators.imports import TinybirdImportOperator
+from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
 from airflow_provider_tinybird.outcomes import small_json
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird.api.job import Job
 
 
-class TinybirdAppendUrlOperator(TinybirdJobOperator):
+class TinybirdAppendUrlOperator(TinybirdImportOperator):
     """Have Tinybird fetch a file and append it to a data source, or replace what is there.
 
     Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``, and
@@ -25,37 +25,24 @@ class TinybirdAppendUrlOperator(TinybirdJobOperator):
 
     Tinybird allows 5 such calls a minute for a workspace: an Airflow pool keeps mapped tasks below that.
 
-    :param datasource: name of an existing data source (templated).
     :param url: address of the file, which Tinybird must be able to reach; plain or gzipped (templated).
     :param format: ``csv``, ``ndjson`` or ``parquet`` (templated).
-    :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
-        (templated).
-    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, or one in a ``.sql`` file;
-        it must name the partition key (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdImportOperator`.
     """
 
-    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "url", "format", "mode", "replace_condition")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
-    template_ext: Sequence[str] = (".sql",)
+    template_fields: Sequence[str] = (*TinybirdImportOperator.template_fields, "url", "format")
 
     def __init__(
         self,
         *,
-        datasource: str,
         url: str,
         format: str = "csv",
-        mode: str = "append",
-        replace_condition: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.datasource = datasource
         self.url = url
         self.format = format
-        self.mode = mode
-        self.replace_condition = replace_condition
 
     def submission(self) -> submissions.Submission:
         """Hand the address to Tinybird."""
@@ -67,54 +54,33 @@ class TinybirdAppendUrlOperator(TinybirdJobOperator):
             replace_condition=self.replace_condition,
         )
 
-    def job_result(self, job: Job) -> dict[str, Any]:
-        """Make what the task returns."""
-        return import_xcom(job, self.hook.settings.base_url)
 
-    def row_counts(self, job: Job) -> RowCounts:
-        """Count the rows of the import."""
-        return counts.of_import(self.hook.client, job)
-
-
-class TinybirdAppendFileOperator(TinybirdJobOperator):
+class TinybirdAppendFileOperator(TinybirdImportOperator):
     """Send a file to a data source, streamed: append it, or replace what is there.
 
     Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``, and
     when it was waited for ``rows, quarantine_rows, invalid_lines``.
 
-    :param datasource: name of an existing data source (templated).
     :param path: local path on the worker, or any URL that Airflow's ObjectStoragePath opens, such as
         ``s3://aws_default@bucket/day.parquet`` (templated).
     :param format: ``csv``, ``ndjson`` or ``parquet``; by default what the name ends in, with or without ``.gz``
         (templated).
-    :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
-        (templated).
-    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, or one in a ``.sql`` file;
-        it must name the partition key (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdImportOperator`.
     """
 
-    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "path", "format", "mode", "replace_condition")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
-    template_ext: Sequence[str] = (".sql",)
+    template_fields: Sequence[str] = (*TinybirdImportOperator.template_fields, "path", "format")
 
     def __init__(
         self,
         *,
-        datasource: str,
         path: str,
         format: str | None = None,
-        mode: str = "append",
-        replace_condition: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.datasource = datasource
         self.path = path
         self.format = format
-        self.mode = mode
-        self.replace_condition = replace_condition
 
     def submission(self) -> submissions.Submission:
         """Send the file."""
@@ -124,14 +90,6 @@ class TinybirdAppendFileOperator(TinybirdJobOperator):
             mode=self.mode,
             replace_condition=self.replace_condition,
         )
-
-    def job_result(self, job: Job) -> dict[str, Any]:
-        """Make what the task returns."""
-        return import_xcom(job, self.hook.settings.base_url)
-
-    def row_counts(self, job: Job) -> RowCounts:
-        """Count the rows of the import."""
-        return counts.of_import(self.hook.client, job)
 
 
 class TinybirdTruncateOperator(TinybirdOperator):

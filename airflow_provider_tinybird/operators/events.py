@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.journal import LoadJournal
-from airflow_provider_tinybird.operators.base import TinybirdOperator, attempt_of, clear_failure
+from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
+from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.quarantine import Load
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
 
 
-class TinybirdEventsOperator(TinybirdOperator):
+class TinybirdEventsOperator(TinybirdQuarantineOperator):
     """Append rows to a data source through the Events API, in as many requests as they need.
 
     Token scope: ``DATASOURCES:APPEND:<datasource>``. Returns ``successful_rows, quarantined_rows``.
@@ -28,9 +31,16 @@ class TinybirdEventsOperator(TinybirdOperator):
         returns or yields any of them, called when the task runs (templated).
     :param wait: have each request acknowledged by the database. Without it rows are merely accepted and can be lost.
     :param compression: ``gzip`` to compress the requests, which pays on slow links.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`.
     """
 
-    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "data")
+    template_fields: Sequence[str] = (
+        "tinybird_conn_id",
+        "datasource",
+        "data",
+        *TinybirdQuarantineOperator.quarantine_fields,
+    )
 
     def __init__(
         self, *, datasource: str, data: Any, wait: bool = True, compression: str | None = None, **kwargs: Any
@@ -45,14 +55,20 @@ class TinybirdEventsOperator(TinybirdOperator):
         """Send the rows."""
         data = unwrapped(self.data)
         journal = LoadJournal(task_state_store(context), attempt_of(context, int(self.retries or 0)))
+        began = time.monotonic()
         with clear_failure():
+            self.quarantine_policy()
             journal.refuse_to_repeat(self.datasource)
             result = self.hook.send_events(
                 self.datasource, data, wait=self.wait, compression=self.compression, journal=journal
             )
-        self.log.info("%d rows are in data source '%s'.", result.successful_rows, self.datasource)
-        if result.quarantined_rows:
-            self.log.warning(
-                "%d rows did not fit and are in data source '%s_quarantine'.", result.quarantined_rows, self.datasource
+            self.log.info("%d rows are in data source '%s'.", result.successful_rows, self.datasource)
+            self.judge_quarantine(
+                Load(
+                    datasource=self.datasource,
+                    rows=result.successful_rows,
+                    quarantined=result.quarantined_rows,
+                    seconds=time.monotonic() - began,
+                )
             )
         return {"successful_rows": result.successful_rows, "quarantined_rows": result.quarantined_rows}

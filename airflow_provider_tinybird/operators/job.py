@@ -91,6 +91,9 @@ class TinybirdJobOperator(TinybirdOperator):
         """Count the rows that the job wrote, where that can be told."""
         return None
 
+    def check_rows(self, job: Job, counts: RowCounts) -> None:
+        """Look at the rows that a job wrote which is done; raises where they are not as they should be."""
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the job, once, and wait until it is over, here or in the triggerer."""
         with clear_failure():
@@ -250,13 +253,7 @@ class TinybirdJobOperator(TinybirdOperator):
             return self.job_result(job)
         if counts.rows is not None:
             self.log.info("It wrote %d rows.", counts.rows)
-        if counts.quarantine_rows or counts.invalid_lines:
-            self.log.warning(
-                "%d rows went to quarantine and %d lines could not be read: look into data source '%s_quarantine'.",
-                counts.quarantine_rows or 0,
-                counts.invalid_lines or 0,
-                job.datasource,
-            )
+        self.check_rows(job, counts)
         return self.job_result(job) | counts.as_xcom()
 
 

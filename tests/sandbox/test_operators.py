@@ -104,7 +104,7 @@ class TestAppendFile:
     def test_rows_that_do_not_fit_are_told(self, box, run, tmp_path):
         place = tmp_path / "x.csv"
         place.write_text("day,carrier,delay\n2013-03-01,DL,1\n2013-03-01,DL,many\n")
-        value = run(TinybirdAppendFileOperator, datasource="flights", path=str(place))
+        value = run(TinybirdAppendFileOperator, datasource="flights", path=str(place), on_quarantine="warn")
         assert (box.count(), box.count("flights_quarantine")) == (1, 1)
         assert (value["rows"], value["quarantine_rows"]) == (1, 1)
 
@@ -161,7 +161,8 @@ def test_events(box, run_here, data, compression):
 
 
 def test_events_that_do_not_fit(box, run_here):
-    value = run_here(TinybirdEventsOperator, datasource="flights", data=[ROW, {**ROW, "delay": "many"}])
+    bad = {**ROW, "delay": "many"}
+    value = run_here(TinybirdEventsOperator, datasource="flights", data=[ROW, bad], on_quarantine="warn")
     assert value == {"successful_rows": 1, "quarantined_rows": 1}
     assert (box.count(), box.count("flights_quarantine")) == (1, 1)
 

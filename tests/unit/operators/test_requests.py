@@ -44,11 +44,24 @@ def run(cls: type[Any], **arguments: Any) -> Any:
 
 
 class TestImports:
-    KEYS = ("id", "import_id", "job_id", "job_url", "status", "job", "datasource", "rows")
+    KEYS = (
+        "id",
+        "import_id",
+        "job_id",
+        "job_url",
+        "status",
+        "job",
+        "datasource",
+        "rows",
+        "quarantine_rows",
+        "invalid_lines",
+    )
 
     @pytest.fixture(autouse=True)
     def _accept(self, tinybird):
-        job = tinybird.job("j1", "done", kind="import", datasource={"id": "t_1", "name": "flights"})
+        job = tinybird.job(
+            "j1", "done", kind="import", datasource={"id": "t_1", "name": "flights"}, quarantine_rows=0, invalid_lines=0
+        )
         answer = {
             "id": "j1",
             "job_id": "j1",
@@ -128,14 +141,6 @@ class TestImports:
         assert "abcdef012345" not in str(caught.value) + logs.text
         assert "abcdef012345" not in tinybird.requests[0].target
 
-    def test_quarantine_is_told(self, tinybird, logs):
-        tinybird.job("j1", "done", kind="import", datasource={"name": "flights"}, quarantine_rows=3, invalid_lines=2)
-        value = run(TinybirdAppendUrlOperator, datasource="flights", url="https://host/x.csv")
-        assert value["job"]["quarantine_rows"] == 3
-        assert (value["quarantine_rows"], value["invalid_lines"]) == (3, 2)
-        assert "3 rows went to quarantine and 2 lines could not be read" in logs.text
-        assert "'flights_quarantine'" in logs.text
-
 
 class TestTruncate:
     @pytest.mark.parametrize("body", [b"", b"{}", b"ok"])
@@ -194,11 +199,6 @@ class TestEvents:
         assert value == {"successful_rows": 1, "quarantined_rows": 0}
         assert json.loads(tinybird.only.body) == {"a": 1, "b": "ä"}
         assert tinybird.only.query == {"name": "flights", "wait": "true"}
-
-    def test_quarantine_is_told(self, tinybird, logs):
-        tinybird.on("POST /v0/events", {"successful_rows": 1, "quarantined_rows": 2})
-        run(TinybirdEventsOperator, datasource="flights", data=[{}, {}, {}])
-        assert "2 rows did not fit and are in data source 'flights_quarantine'" in logs.text
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

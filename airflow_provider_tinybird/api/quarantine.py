@@ -1,0 +1,117 @@
+# ruff: noqa: S608 - names go into SQL through identifier() and values through literal()
+"""What is in the quarantine of a data source, as calls of the Query API.
+
+Tinybird documents that each data source has ``<name>_quarantine``, and not all of its columns: ``c__error_column``,
+``c__error`` and ``c__import_id`` were seen there, and ``insertion_date``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from airflow_provider_tinybird.api import query
+from airflow_provider_tinybird.api.call import Call, Reply
+from airflow_provider_tinybird.api.encoding import resource_name
+from airflow_provider_tinybird.api.errors import UnreadableAnswerError
+
+T = TypeVar("T")
+
+SUFFIX = "_quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why rows are in quarantine.
+
+    :param columns: columns that they did not fit in; empty for lines that could not be read at all.
+    :param errors: what Tinybird says of one of them.
+    :param rows: how many there are.
+    """
+
+    columns: tuple[str, ...]
+    errors: tuple[str, ...]
+    rows: int
+
+
+def quarantine_of(datasource: str) -> str:
+    """Name the quarantine of a data source."""
+    return f"{datasource}{SUFFIX}"
+
+
+def count_of_import(datasource: str, import_id: str) -> Call[int]:
+    """Count the rows that an import put into quarantine. ``POST /v0/sql``.
+
+    :param import_id: id of the import. Scope: ``DATASOURCES:READ:<datasource>``.
+    """
+    sql = f"SELECT count() AS c__rows FROM {_table(datasource)} WHERE {_of_import(import_id)}"
+    return _call(sql, datasource, "count the rows", lambda reply: _rows(query.read_query_result(reply).data[0]))
+
+
+def reasons(datasource: str, *, import_id: str = "", seconds: float = 0.0, limit: int = 5) -> Call[tuple[Reason, ...]]:
+    """Tell why rows are in quarantine, the most frequent reason first. ``POST /v0/sql``.
+
+    :param import_id: look only at the rows of this import.
+    :param seconds: where there is no import, look only at what came in during so many seconds until now.
+    :param limit: most reasons to tell. Scope: ``DATASOURCES:READ:<datasource>``.
+    """
+    since = f"insertion_date >= now() - toIntervalSecond({max(0, int(seconds)) + 1})"
+    sql = (
+        f"SELECT c__error_column, any(c__error) AS c__errors, count() AS c__rows FROM {_table(datasource)}"
+        f" WHERE {_of_import(import_id) if import_id else since}"
+        f" GROUP BY c__error_column ORDER BY c__rows DESC, c__error_column LIMIT {int(limit)}"
+    )
+    return _call(sql, datasource, "read the reasons", _reasons)
+
+
+def literal(text: str) -> str:
+    """Write text as a literal of SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def identifier(name: str) -> str:
+    """Write a name as one of SQL, whatever is in it."""
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
+
+
+def _table(datasource: str) -> str:
+    resource_name("data source", datasource)
+    return identifier(quarantine_of(datasource))
+
+
+def _of_import(import_id: str) -> str:
+    return f"c__import_id = {literal(import_id)}"
+
+
+def _call(sql: str, datasource: str, what: str, read: Callable[[Reply], T]) -> Call[T]:
+    rows = query.sql(sql)
+    return Call(
+        what=f"{what} of quarantine '{quarantine_of(datasource)}'",
+        method=rows.method,
+        path=rows.path,
+        body=rows.body,
+        read=read,
+        repeat=rows.repeat,
+        scope=f"DATASOURCES:READ:{datasource}",
+    )
+
+
+def _reasons(reply: Reply) -> tuple[Reason, ...]:
+    rows = query.read_query_result(reply).data
+    return tuple(Reason(_texts(row.get("c__error_column")), _texts(row.get("c__errors")), _rows(row)) for row in rows)
+
+
+def _rows(row: Any) -> int:
+    try:
+        return int(row["c__rows"])
+    except (KeyError, TypeError, ValueError):
+        raise UnreadableAnswerError("The answer on a quarantine has no number of rows.") from None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, list | tuple):
+        return tuple(str(one) for one in value)
+    return (str(value),) if value else ()
