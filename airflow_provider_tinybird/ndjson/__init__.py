@@ -7,6 +7,7 @@ Importing this package loads none of pyarrow, pandas and polars: Airflow parses 
 from __future__ import annotations
 
 from airflow_provider_tinybird.ndjson.batches import Batch, batches
+from airflow_provider_tinybird.ndjson.check import check
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
 
-__all__ = ["Batch", "EncodeError", "UnsupportedDataError", "batches"]
+__all__ = ["Batch", "EncodeError", "UnsupportedDataError", "batches", "check"]

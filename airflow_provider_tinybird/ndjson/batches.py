@@ -10,6 +10,9 @@ from airflow_provider_tinybird.ndjson.errors import EncodeError
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.sources import sources
 
+DEFAULT_MAX_BYTES = 10_000_000
+"""What Tinybird takes in one request of events on every plan."""
+
 _FIRST_SLICE = 256
 _GROWTH = 16  # a slice is at most so much longer than the one before: one short row says little about the next
 _SLICE_BYTES = 4_000_000  # encoding takes a few times this much memory, however large the bodies and the data are
@@ -30,7 +33,7 @@ class Batch:
     first_row: int
 
 
-def batches(data: object, *, max_bytes: int = 10_000_000, row_overhead: int = 0) -> Iterator[Batch]:
+def batches(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: int = 0) -> Iterator[Batch]:
     """NDJSON bodies of any data, made as they are asked for, each row encoded once.
 
     Lossless, or an error: see the table of types in the documentation. Rows of several frames or generators share bodies.

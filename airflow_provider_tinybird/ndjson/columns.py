@@ -25,7 +25,7 @@ def encode_array(array: Any) -> JsonColumn:
     import pyarrow as pa
 
     if array.null_count == len(array):  # also spares the kernels types that they do not know
-        _check_type(array.type)
+        check_type(array.type)
         return JsonColumn(None, "null")
     for test, encode in _encoders(pa.types):
         if test(array.type):
@@ -41,7 +41,7 @@ def _encoders(types: Any) -> list[tuple[Callable[[Any], bool], Callable[[Any], J
         (types.is_boolean, _plain),
         (types.is_float16, _half),
         (types.is_floating, _float),
-        (_is_text, _string),
+        (is_text, _string),
         (types.is_timestamp, _timestamp),
         (types.is_date, _date),
         (types.is_time, _quoted),
@@ -56,7 +56,11 @@ def _encoders(types: Any) -> list[tuple[Callable[[Any], bool], Callable[[Any], J
     ]
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether a type is one of texts.
+
+    :param kind: Arrow type.
+    """
     return str(kind) in {"string", "large_string", "string_view"}
 
 
@@ -72,8 +76,12 @@ def _is_known_extension(kind: Any) -> bool:
     return getattr(kind, "extension_name", "") in {"arrow.uuid", "arrow.bool8", "arrow.json"}
 
 
-def _check_type(kind: Any) -> None:
-    """Refuse a type even where all its values are null, so that the answer does not depend on the data."""
+def check_type(kind: Any) -> None:
+    """Refuse a type even where all its values are null, so that the answer does not depend on the data.
+
+    :param kind: Arrow type.
+    :raises BadValueError: no value of it can be sent.
+    """
     import pyarrow as pa
 
     if not pa.types.is_null(kind) and not any(test(kind) for test, _ in _encoders(pa.types)):
@@ -116,6 +124,22 @@ def _first(mask: Any) -> int:
     return int(pc.index(mask, True).as_py())
 
 
+def check_finite(array: Any) -> None:
+    """Refuse infinite numbers.
+
+    :param array: Arrow array of floats.
+    :raises BadValueError: there is one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_float16(array.type):
+        array = pa.array(_halves(array).astype("float32"))
+    infinite = pc.is_inf(array)
+    if pc.any(infinite).as_py():
+        raise BadValueError(INFINITE, _first(infinite))
+
+
 def _without_nan(array: Any) -> Any:
     """NaN as null, which is how ClickHouse's own JSON has it; infinities are refused."""
     import pyarrow as pa
@@ -123,9 +147,7 @@ def _without_nan(array: Any) -> Any:
 
     if pc.all(pc.is_finite(array)).as_py():
         return array
-    infinite = pc.is_inf(array)
-    if pc.any(infinite).as_py():
-        raise BadValueError(INFINITE, _first(infinite))
+    check_finite(array)
     return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
 
 
@@ -157,15 +179,23 @@ def _half(array: Any) -> JsonColumn:
     import numpy as np
     import pyarrow as pa
 
-    # Arrow prints a float16 with the digits of the double behind it, and older versions have no kernels for it at all;
-    # numpy knows the shortest text of its own width.
-    halves = array.view(pa.uint16()).fill_null(0).to_numpy(zero_copy_only=False).view(np.float16)
+    check_finite(array)
+    halves = _halves(array)
     there = ~np.isnan(halves) & array.is_valid().to_numpy(zero_copy_only=False)
-    infinite = np.flatnonzero(np.isinf(halves) & there)
-    if len(infinite):
-        raise BadValueError(INFINITE, int(infinite[0]))
     texts = [str(half).removesuffix(".0") if known else None for half, known in zip(halves, there, strict=True)]
     return nullable(pa.array(texts, pa.string()))
+
+
+def _halves(array: Any) -> Any:
+    """As numpy has them, nulls as 0.
+
+    Arrow prints a float16 with the digits of the double behind it, and older versions have no kernels for it at all;
+    numpy knows the shortest text of its own width.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    return array.view(pa.uint16()).fill_null(0).to_numpy(zero_copy_only=False).view(np.float16)
 
 
 def _check_range(numbers: Any, low: int, high: int) -> None:
@@ -179,14 +209,25 @@ def _check_range(numbers: Any, low: int, high: int) -> None:
         )
 
 
+def check_timestamp(array: Any) -> None:
+    """Refuse years that have no four digits.
+
+    :param array: Arrow array of timestamps.
+    :raises BadValueError: there is one.
+    """
+    import pyarrow as pa
+
+    scale = _PER_SECOND[array.type.unit]
+    if scale <= 10**6:  # 64 bits of nanoseconds stay within 1677 to 2262
+        _check_range(array.view(pa.int64()), _FIRST_SECOND * scale, _LAST_SECOND * scale + scale - 1)
+
+
 def _timestamp(array: Any) -> JsonColumn:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    check_timestamp(array)
     unit, zone = array.type.unit, array.type.tz
-    scale = _PER_SECOND[unit]
-    if scale <= 10**6:  # 64 bits of nanoseconds stay within 1677 to 2262
-        _check_range(array.view(pa.int64()), _FIRST_SECOND * scale, _LAST_SECOND * scale + scale - 1)
     # With a zone the stored number is the UTC instant, so dropping the type's zone leaves UTC wall time.
     texts = _text(array.view(pa.timestamp(unit)))
     if zone is None:
@@ -194,12 +235,22 @@ def _timestamp(array: Any) -> JsonColumn:
     return nullable(pc.binary_replace_slice(texts, 10, 11, "T"), '"', 'Z"')
 
 
+def check_date(array: Any) -> None:
+    """Refuse years that have no four digits.
+
+    :param array: Arrow array of dates.
+    :raises BadValueError: there is one.
+    """
+    import pyarrow as pa
+
+    _check_range(array.cast(pa.date32()).view(pa.int32()), _FIRST_DAY, _LAST_DAY)
+
+
 def _date(array: Any) -> JsonColumn:
     import pyarrow as pa
 
-    array = array.cast(pa.date32())
-    _check_range(array.view(pa.int32()), _FIRST_DAY, _LAST_DAY)
-    return _quoted(array)
+    check_date(array)
+    return _quoted(array.cast(pa.date32()))
 
 
 def _duration(array: Any) -> JsonColumn:

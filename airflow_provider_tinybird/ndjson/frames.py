@@ -6,11 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
-from airflow_provider_tinybird.ndjson.objects import encode_objects
+from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects
 from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_rows, first_surrogate
-from airflow_provider_tinybird.ndjson.tables import MAX_SLICE_BYTES, bounded, check_names, encode_table, one_chunk
+from airflow_provider_tinybird.ndjson.tables import (
+    MAX_SLICE_BYTES,
+    bounded,
+    check_names,
+    check_table,
+    encode_table,
+    line_length,
+    one_chunk,
+)
 from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 
@@ -34,15 +43,24 @@ class PolarsSource:
 
     def encode(self, start: int, count: int, first_row: int) -> Encoded:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        table = self._table(start, count)
+        return encode_table(bounded(table, 0, table.num_rows), first_row)
+
+    def check(self, first_row: int) -> int:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return max(
+            (check_table(self._table(start, ROWS), first_row + start) for start in range(0, self.rows, ROWS)), default=0
+        )
+
+    def _table(self, start: int, count: int) -> Any:
         import pyarrow as pa
 
         try:
-            table = self._frame.slice(start, count).to_arrow()
+            return self._frame.slice(start, count).to_arrow()
         except pa.ArrowInvalid as error:
             raise EncodeError(
                 f"polars cannot hand the frame to Arrow ({error}); cast the column to text first"
             ) from error
-        return encode_table(bounded(table, 0, table.num_rows), first_row)
 
 
 class PandasSource:
@@ -73,6 +91,19 @@ class PandasSource:
             with _located(name, first_row):
                 encoded.append(_encode(values, rows))
         return encode_rows(self._names, encoded, rows)
+
+    def check(self, first_row: int) -> int:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return max((self._check(start, first_row) for start in range(0, self.rows, ROWS)), default=0)
+
+    def _check(self, start: int, first_row: int) -> int:
+        lengths = []
+        part = self._frame.iloc[start : start + ROWS]
+        for position, name in enumerate(self._names):
+            with _located(name, first_row + start):
+                values = _values(part.iloc[:, position])
+                lengths.append(check_objects(values) if isinstance(values, list) else check_array(values))
+        return line_length(self._names, lengths)
 
 
 @contextmanager

@@ -6,13 +6,16 @@ Arrow's own inference is never trusted with objects: it unions the keys of dicts
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
+from airflow_provider_tinybird.ndjson.column_checks import longest
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError
-from airflow_provider_tinybird.ndjson.rows import JsonColumn, first_surrogate, nullable
-from airflow_provider_tinybird.ndjson.values import SURROGATE, json_text
+from airflow_provider_tinybird.ndjson.rows import JsonColumn, finished, first_surrogate, nullable
+from airflow_provider_tinybird.ndjson.values import INFINITE, SURROGATE, json_text
 
 
 def encode_objects(values: Sequence[object]) -> JsonColumn:
@@ -60,6 +63,70 @@ def _datetime_type(values: Sequence[Any]) -> Any:
     if zones == {None}:
         return pa.timestamp("us")
     return None if None in zones else pa.timestamp("us", "UTC")
+
+
+def check_objects(values: Sequence[object]) -> int:
+    """Look at Python values: kinds that cannot fail are passed over, and those without a quick look are encoded.
+
+    :param values: the values of one column.
+    :return: how many bytes the longest of the JSON texts has at the most.
+    :raises BadValueError: a value cannot be sent without loss.
+    """
+    looked_at = _HARMLESS.union(_LOOKS)
+    kinds = set(map(type, values))
+    lengths = [_LONGEST_HARMLESS, *(_LOOKS[kind](values) for kind in kinds & _LOOKS.keys())]
+    if not kinds <= looked_at:
+        lengths.append(_encode_some(values, lambda value: type(value) not in looked_at))
+    return max(lengths)
+
+
+def _encode_some(values: Sequence[object], wanted: Callable[[object], bool]) -> int:
+    places = [position for position, value in enumerate(values) if wanted(value)]
+    try:
+        column = encode_objects([values[position] for position in places])
+    except BadValueError as error:
+        raise BadValueError(error.reason, None if error.row is None else places[error.row]) from None
+    return longest(finished(column, len(places)))
+
+
+def _look_at_texts(values: Sequence[object]) -> int:
+    texts = [value for value in values if type(value) is str]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise BadValueError(SURROGATE, first_surrogate(values)) from None
+    return 6 * max(map(len, texts)) + 2  # six for an escape; of the others the longest has four bytes
+
+
+def _look_at_floats(values: Sequence[object]) -> int:
+    floats = [value for value in values if type(value) is float]
+    if math.inf in floats or -math.inf in floats:
+        first = next(row for row, value in enumerate(values) if type(value) is float and math.isinf(value))
+        raise BadValueError(INFINITE, first)
+    return _LONGEST_HARMLESS
+
+
+def _look_at_integers(values: Sequence[object]) -> int:
+    integers = [value for value in values if type(value) is int]
+    if max(integers) < 2**256 and min(integers) > -(2**256):
+        return _LONGEST_HARMLESS
+    return _encode_some(values, lambda value: type(value) is int)
+
+
+def _look_at_moments(values: Sequence[object]) -> int:
+    if all(1 < value.year < 9999 for value in values if type(value) is dt.datetime):  # type: ignore[attr-defined]
+        return _LONGEST_HARMLESS
+    return _encode_some(values, lambda value: type(value) is dt.datetime)
+
+
+_HARMLESS = frozenset({type(None), bool, dt.date, UUID})
+_LONGEST_HARMLESS = 100
+_LOOKS: dict[type, Callable[[Sequence[object]], int]] = {
+    str: _look_at_texts,
+    float: _look_at_floats,
+    int: _look_at_integers,
+    dt.datetime: _look_at_moments,
+}
 
 
 def _one_by_one(values: Sequence[object]) -> JsonColumn:

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
-from airflow_provider_tinybird.ndjson.objects import encode_objects, json_texts
+from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects, json_texts
 from airflow_provider_tinybird.ndjson.rows import (
     Encoded,
     JsonColumn,
@@ -17,6 +17,7 @@ from airflow_provider_tinybird.ndjson.rows import (
     encode_sparse_rows,
     first_surrogate,
 )
+from airflow_provider_tinybird.ndjson.tables import line_length
 from airflow_provider_tinybird.ndjson.values import SURROGATE, key_text
 
 _SPARSEST = 4  # by columns only while fewer than so many cells of the grid are there for each that holds a value
@@ -37,6 +38,20 @@ class RecordsSource:
     def encode(self, start: int, count: int, first_row: int) -> Encoded:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return encode_records(self._records[start : start + count], first_row)
+
+    def check(self, first_row: int) -> int:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        rows = [record if type(record) is dict else dict(record) for record in self._records]
+        names = _checked(list(dict.fromkeys(chain.from_iterable(rows))), rows, first_row)
+        lengths = []
+        for name in names:
+            there = [position for position, row in enumerate(rows) if name in row]
+            try:
+                lengths.append(check_objects([rows[position][name] for position in there]))
+            except BadValueError as error:
+                row = None if error.row is None else there[error.row]
+                raise BadValueError(error.reason, row).located(name, first_row) from None
+        return line_length(names, lengths)
 
 
 def encode_records(records: Sequence[Mapping[str, object]], first_row: int) -> Encoded:

@@ -33,6 +33,12 @@ class Source(Protocol):
         :param first_row: position of that first row in all of the data, for errors.
         """
 
+    def check(self, first_row: int) -> int:
+        """Look for values that cannot be sent, and say how many bytes the longest line has at the most.
+
+        :param first_row: position of the first row in all of the data, for errors.
+        """
+
 
 def sources(data: object, pace: Pace) -> Iterator[Source]:
     """The data as sources, in order, each made when the one before it was used up.
@@ -112,6 +118,22 @@ def _is_a(data: object, module: str, *names: str) -> bool:
     """Whether it is an instance of a class of a library; a library that nobody imported made no objects."""
     library = sys.modules.get(module)
     return library is not None and isinstance(data, tuple(getattr(library, name) for name in names))
+
+
+def is_in_memory(data: object) -> bool:
+    """Whether all rows are at hand, and can be gone through more than once.
+
+    :param data: what the user gave.
+    """
+    if isinstance(data, (Mapping, str, bytes, bytearray, memoryview)):
+        return True
+    if isinstance(data, (list, tuple)):
+        return all(type(item) is dict or is_in_memory(item) for item in data)
+    return (
+        _is_a(data, "pandas", "DataFrame")
+        or _is_a(data, "polars", "DataFrame")
+        or _is_a(data, "pyarrow", "Table", "RecordBatch")
+    )
 
 
 def _is_opaque(data: object) -> bool:

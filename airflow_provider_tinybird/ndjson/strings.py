@@ -25,7 +25,7 @@ def escaped(array: Any) -> Any:
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         array = array.cast(pa.large_string())
     array = _from_zero(array)
-    _check_utf8(array)
+    check_utf8(array)
     validity, offsets, data = array.buffers()
     codes = np.frombuffer(data or b"", np.uint8)
     special = (codes < 0x20) | (codes == 0x22) | (codes == 0x5C)
@@ -73,7 +73,12 @@ def _check_size(size: int) -> None:
         raise BadValueError(f"{size} bytes of text in one slice of rows; send smaller values", 0)
 
 
-def _check_utf8(array: Any) -> None:
+def check_utf8(array: Any) -> None:
+    """Refuse bytes that are no text, which some programs put into columns of texts.
+
+    :param array: Arrow string array.
+    :raises BadValueError: there are some.
+    """
     import pyarrow as pa
 
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.rows import Encoded, encode_rows
-from airflow_provider_tinybird.ndjson.values import SURROGATE
+from airflow_provider_tinybird.ndjson.values import SURROGATE, key_text
 
 # A slice is sized by what its rows were on average; where rows suddenly grow, this bounds what is encoded at once.
 MAX_SLICE_BYTES = 8_000_000
@@ -27,6 +28,10 @@ class TableSource:
     def encode(self, start: int, count: int, first_row: int) -> Encoded:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return encode_table(bounded(self._table, start, count), first_row)
+
+    def check(self, first_row: int) -> int:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return check_table(self._table, first_row)
 
 
 def bounded(table: Any, start: int, count: int) -> Any:
@@ -59,6 +64,37 @@ def encode_table(table: Any, first_row: int) -> Encoded:
         except BadValueError as error:
             raise error.located(name, first_row) from None
     return encode_rows(names, columns, table.num_rows)
+
+
+def check_table(table: Any, first_row: int) -> int:
+    """How long the longest line of a table is at the most.
+
+    :param table: pyarrow Table or RecordBatch.
+    :param first_row: position of its first row in all of the data, for errors.
+    :raises EncodeError: two columns have one name, or a value cannot be sent.
+    """
+    names = list(table.schema.names)
+    check_names(names)
+    longest = 0
+    for start in range(0, table.num_rows, ROWS):
+        part = table.slice(start, ROWS)
+        lengths = []
+        for name, column in zip(names, part.columns, strict=True):
+            try:
+                lengths.append(check_array(one_chunk(column)))
+            except BadValueError as error:
+                raise error.located(name, first_row + start) from None
+        longest = max(longest, line_length(names, lengths))
+    return longest
+
+
+def line_length(names: Sequence[str], lengths: Sequence[int]) -> int:
+    """How long a line is at the most.
+
+    :param names: the keys.
+    :param lengths: for each value the most bytes that its text may have.
+    """
+    return sum(lengths) + sum(len(key_text(name).encode()) + 2 for name in names) + len("{}\n")
 
 
 def one_chunk(column: Any) -> Any:

@@ -36,6 +36,11 @@ class TextSource:
                 raise EncodeError(f"line {number}: {problem}; {_WAY_OUT}", row=first_row + position)
         return encode_lines(lines)
 
+    def check(self, first_row: int) -> int:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        self.encode(0, self.rows, first_row)
+        return max(map(len, self._lines)) + 1
+
 
 def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSource]:
     """Blocks of lines. Only newlines separate lines: U+2028 and the like are allowed inside of JSON texts.
