@@ -114,7 +114,7 @@ def _look_at_integers(values: Sequence[object]) -> int:
 
 
 def _look_at_moments(values: Sequence[object]) -> int:
-    if all(1 < value.year < 9999 for value in values if type(value) is dt.datetime):  # type: ignore[attr-defined]
+    if all(1 < value.year < 9999 for value in values if type(value) is dt.datetime):
         return _LONGEST_HARMLESS
     return _encode_some(values, lambda value: type(value) is dt.datetime)
 
