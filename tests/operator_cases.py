@@ -42,7 +42,7 @@ ARGUMENTS: dict[str, Make] = {
     },
     "TinybirdCopyOperator": lambda url, file, job: {"pipe": "copy_totals"},
     "TinybirdSinkOperator": lambda url, file, job: {"pipe": "out"},
-    "TinybirdPopulateOperator": lambda url, file, job: {"pipe": "by_carrier_view", "node": "by_carrier_view"},
+    "TinybirdPopulateOperator": lambda url, file, job: {"pipe": "by_carrier_view", "node": "by_carrier_node"},
     "TinybirdEndpointOperator": lambda url, file, job: {"pipe": "top"},
     "TinybirdQueryOperator": lambda url, file, job: {"sql": "SELECT count() AS n FROM flights"},
     "TinybirdJobSensor": lambda url, file, job: {"job_id": job, "poke_interval": 0.05},

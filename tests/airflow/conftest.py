@@ -12,7 +12,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +60,7 @@ class Airflow:
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW_CONN_TINYBIRD_DEFAULT": connection,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
         }
         migrated = subprocess.run(
@@ -156,20 +156,33 @@ def tinybird(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tinybird]:
         yield Tinybird(process, data)
 
 
+Start = Callable[[Path, SandboxProcess], Airflow]
+
+
 @pytest.fixture(scope="module")
-def airflow(tinybird: Tinybird, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def start_airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start an Airflow for a folder of DAGs, whose connection ``tinybird_default`` points at a sandbox."""
+    started: list[Airflow] = []
+
+    def start(dags: Path, sandbox: SandboxProcess) -> Airflow:
+        fields = {"conn_type": "tinybird", "host": sandbox.base_url, "password": sandbox.token}
+        started.append(Airflow(tmp_path_factory.mktemp("airflow_home"), dags, json.dumps(fields)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+        shutil.rmtree(one.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def airflow(tinybird: Tinybird, start_airflow: Start, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     """An Airflow whose DAGs are the examples and the one of the README."""
-    home, dags = tmp_path_factory.mktemp("airflow_home"), tmp_path_factory.mktemp("dags")
+    dags = tmp_path_factory.mktemp("dags")
     (dags / "example_dags").symlink_to(EXAMPLES)
     for number, block in enumerate(python_blocks(ROOT / "README.md")):
         (dags / f"readme_{number}.py").write_text(block.replace("http://localhost:7181", tinybird.base_url))
-    fields = {"conn_type": "tinybird", "host": tinybird.base_url, "password": tinybird.process.token}
-    running = Airflow(home, dags, json.dumps(fields))
-    try:
-        yield running
-    finally:
-        running.stop()
-        shutil.rmtree(home, ignore_errors=True)
+    return start_airflow(dags, tinybird.process)
 
 
 @dataclass(frozen=True)

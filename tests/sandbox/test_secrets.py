@@ -56,6 +56,7 @@ class Task:
     def __init__(self, cls: type[Any], arguments: dict[str, Any]) -> None:
         self._cls, self._arguments, self._ti = cls, arguments, Ti()
         self.out: list[str] = []
+        self.error: Exception | None = None
 
     def run(self) -> None:
         """Run it to its end, through the triggerer if it defers."""
@@ -70,6 +71,7 @@ class Task:
             operator.post_execute(context, value)
             self._keep(value)
         except Exception as error:
+            self.error = error
             self._keep_error(error)
         for link in operator.operator_extra_links:
             self._keep(link.get_link(operator, ti_key=None))
@@ -167,6 +169,7 @@ def test_nothing_of_what_goes_well(name, mode, server, job, file, connection, lo
     connection(server.base_url, TOKEN)
     task = Task(operators()[name], arguments_of(name, server, file, job, mode))
     task.run()
+    assert task.error is None
     # Only where something is said can it be seen that nothing is said which must not be.
     own = [one for one in logs.records if one.name == OWN_LOG or one.name.startswith("airflow_provider_tinybird")]
     assert [one for one in own if one.levelno >= logging.INFO]
