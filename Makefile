@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e bench conformance api-coverage lint format lock build clean sandbox screenshots
+.PHONY: help setup demo test e2e bench conformance api-coverage test-matrix lint format lock lock-matrix build clean sandbox screenshots
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,10 @@ conformance: setup ## Run Tinybird's own clients against the sandbox; writes doc
 api-coverage: setup ## Write docs/api-coverage.md: each call of the API, its function, its test case, the sandbox
 	@exec $(BIN)/python scripts/api_coverage.py $(ARGS)
 
+# ARGS="--only 3.0.6 -- tests/unit/test_jobs.py -x" runs less of it; the whole of it writes its table into docs/compatibility.md.
+test-matrix: setup ## Run the unit and sandbox tests beside each Airflow that is supported
+	@exec $(BIN)/python scripts/test_matrix.py --workers $(WORKERS) $(ARGS)
+
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -63,6 +67,9 @@ lock: setup ## Write requirements/dev.txt anew from pyproject.toml and requireme
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra sandbox --group dev --no-annotate \
 		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
 		--output-file requirements/dev.txt pyproject.toml requirements/dev.in
+
+lock-matrix: setup ## Write requirements/airflow-*.txt anew, the lists of "make test-matrix"
+	@exec $(BIN)/python scripts/airflow_releases.py $(ARGS)
 
 build: setup ## Build the wheel and the source distribution into dist/
 	@$(BIN)/python -m hatchling build -d dist

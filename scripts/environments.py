@@ -36,14 +36,19 @@ def python_of(name: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     uv = Path(sys.executable).with_name("uv")
     # Without dependencies: the list is complete, and one of the releases asks for what not every index has.
-    _run([uv, "venv", "--quiet", "--python", sys.executable, folder])
-    _run([uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--requirement", requirements])
+    run([uv, "venv", "--quiet", "--python", sys.executable, folder])
+    run([uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--requirement", requirements])
     stamp.write_text(wanted)
     return python
 
 
-def _run(command: Sequence[str | Path]) -> None:
-    environment = uv_environment(pip_settings(Path(sys.executable)))
+def run(command: Sequence[str | Path], **settings: str) -> None:
+    """Run a command of uv, which looks where pip is told to look.
+
+    :param settings: more variables of its environment.
+    :raises InstallError: it failed.
+    """
+    environment = uv_environment(pip_settings(Path(sys.executable))) | settings
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InstallError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")

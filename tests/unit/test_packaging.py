@@ -142,7 +142,7 @@ def wanted() -> list[str]:
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
         *project["project"]["optional-dependencies"]["sandbox"],
-        *project["dependency-groups"]["dev"],
+        *[entry for group in project["dependency-groups"].values() for entry in group if isinstance(entry, str)],
     ]
 
 
