@@ -191,6 +191,6 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [f"{package}.links.tinybird.{name}" for name in LINK_CLASSES],
-        "sensors": [{**integration, "python-modules": [f"{package}.sensors.jobs"]}],
-        "triggers": [{**integration, "python-modules": [f"{package}.triggers.jobs"]}],
+        "sensors": [{**integration, "python-modules": [f"{package}.sensors.datasources", f"{package}.sensors.jobs"]}],
+        "triggers": [{**integration, "python-modules": [f"{package}.triggers.conditions", f"{package}.triggers.jobs"]}],
     }

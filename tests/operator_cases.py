@@ -26,6 +26,9 @@ PROJECT = Path(__file__).parent / "sandbox" / "project"
 CSV = "day,carrier,delay\n2013-01-01,UA,2\n"
 SIGNATURE = "5ec3e7c0ffee5ec3e7"
 
+# Looks that find it is not yet so, then the timeout: so that a trigger has something to say too.
+ONCE = {"poke_interval": 0.05, "timeout": 0.2}
+
 Make = Callable[[str, Path, str], dict[str, Any]]
 # Arguments of each: of the address of the sandbox, a file with CSV in it, and the id of a job. A new operator needs a line here.
 ARGUMENTS: dict[str, Make] = {
@@ -46,6 +49,21 @@ ARGUMENTS: dict[str, Make] = {
     "TinybirdEndpointOperator": lambda url, file, job: {"pipe": "top"},
     "TinybirdQueryOperator": lambda url, file, job: {"sql": "SELECT count() AS n FROM flights"},
     "TinybirdJobSensor": lambda url, file, job: {"job_id": job, "poke_interval": 0.05},
+    "TinybirdCopySucceededSensor": lambda url, file, job: {"pipe": "copy_totals", "since": "2000-01-01", **ONCE},
+    "TinybirdFreshnessSensor": lambda url, file, job: {
+        "datasource": "flights",
+        "column": "day",
+        "at_least": "2013-01-02",
+        **ONCE,
+    },
+    "TinybirdRowsSensor": lambda url, file, job: {"datasource": "flights", "min_rows": 2, **ONCE},
+    "TinybirdSqlSensor": lambda url, file, job: {"sql": "SELECT 0", **ONCE},
+    "TinybirdQuarantineSensor": lambda url, file, job: {
+        "datasource": "flights",
+        "start": "2000-01-01",
+        "end": "2100-01-01",
+        **ONCE,
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""The sensor that waits for a job which somebody else started."""
+"""Sensors that wait for jobs which somebody else started."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import jobs, outcomes
+from airflow_provider_tinybird import jobs, outcomes, questions
 from airflow_provider_tinybird._compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -21,7 +21,9 @@ from airflow_provider_tinybird._compat import (
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
+from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
+from airflow_provider_tinybird.sensors.base import TinybirdConditionSensor
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
 if TYPE_CHECKING:
@@ -147,3 +149,39 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
         if self.soft_fail or self.never_fail:
             raise AirflowSkipException(message)
         raise AirflowSensorTimeout(message)
+
+
+class TinybirdCopySucceededSensor(TinybirdConditionSensor):
+    """Wait until a copy of a pipe that was started since a moment is done, whoever started it: its schedule, a task, a person.
+
+    Of the copies since then the newest that is over decides. One that failed or was cancelled is waited past, as the schedule
+    may run again, unless ``fail_on_error`` is set. Tinybird's list has the newest 100 jobs of 48 hours: earlier ones are
+    not seen. Token scope: ``DATASOURCES:CREATE``. Returns ``job_id, status``.
+
+    :param pipe: name of the copy pipe (templated).
+    :param since: moment from which on a copy counts, by its creation: a datetime or ISO 8601 text (templated).
+    :param fail_on_error: be red when the newest copy failed or was cancelled.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.sensors.base.TinybirdConditionSensor`.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "since")
+
+    def __init__(
+        self,
+        *,
+        pipe: str,
+        since: datetime | date | str = "{{ data_interval_end }}",
+        fail_on_error: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipe = pipe
+        self.since = since
+        self.fail_on_error = fail_on_error
+
+    def question(self) -> questions.CopyQuestion:
+        """Ask for the copies."""
+        return questions.CopyQuestion(
+            pipe=self.pipe, since=moment(self.since, "since").isoformat(), fails_with_copy=self.fail_on_error
+        )

@@ -42,6 +42,17 @@ class Box:
         answer = self._http.post("/v0/datasources?name=flights&mode=append&format=csv", content=CSV)
         assert answer.status_code == 200, answer.text
 
+    def append(self, datasource: str, rows: list[dict[str, Any]]) -> None:
+        """Put rows in; those that do not fit go to quarantine."""
+        lines = "\n".join(json.dumps(row) for row in rows)
+        answer = self._http.post(f"/v0/events?name={datasource}&wait=true", content=lines)
+        assert answer.status_code == 200, answer.text
+
+    def post(self, path: str) -> Any:
+        answer = self._http.post(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def narrow_token(self, *scopes: str) -> str:
         params = [("name", " ".join(scopes)), *(("scope", scope) for scope in scopes)]
         token: str = self._http.post("/v0/tokens", params=params).json()["token"]

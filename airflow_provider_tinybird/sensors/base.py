@@ -1,0 +1,136 @@
+"""What the sensors share that wait for something in the data: one question, and three modes that agree."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tinybird import conditions
+from airflow_provider_tinybird._compat import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.conditions import WaitTimeoutError
+from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.links.tinybird import LinkedTask
+from airflow_provider_tinybird.operators.job import TRIGGER_SLACK
+from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+    from airflow_provider_tinybird.questions import Question
+
+
+class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
+    """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
+
+    Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such
+    column, a token that may not read) fails at once, and Airflow does not retry it. ``soft_fail`` skips where time ran
+    out, and nowhere else; ``never_fail`` skips instead of any failure; ``silent_fail`` waits on whatever Tinybird answers.
+
+    :param deferrable: wait in the triggerer, without holding a worker slot.
+    :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
+
+    ``poke_interval``, ``timeout``, ``mode`` and ``soft_fail`` are those of every sensor and mean the same in each mode.
+    """
+
+    template_fields: Sequence[str] = ("tinybird_conn_id",)
+    ui_color = "#27f795"
+    ui_fgcolor = "#25283d"
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        tinybird_conn_id: str = TinybirdHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = deferrable
+        self.tinybird_conn_id = tinybird_conn_id
+
+    @abstractmethod
+    def question(self) -> Question:
+        """Say what is asked."""
+
+    @cached_property
+    def hook(self) -> TinybirdHook:
+        """The hook for the connection."""
+        return TinybirdHook(self.tinybird_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait, here or in the triggerer."""
+        with self._as_airflow_says():
+            if not self.deferrable:
+                return super().execute(context)
+            began = time.time()
+            found = self.poke(context)
+            if found:
+                return found.xcom_value
+            self.log.info("Waiting for %s in the triggerer.", self.question().what)
+            self.defer(
+                trigger=TinybirdConditionTrigger(
+                    tinybird_conn_id=self.tinybird_conn_id,
+                    question=self.question().to_json(),
+                    poll_interval=self.poke_interval,
+                    deadline=began + self.timeout,
+                    started_at=began,
+                    outlasts_refusals=self.silent_fail,
+                ),
+                method_name="execute_complete",
+                timeout=timedelta(seconds=self.timeout) + TRIGGER_SLACK,
+            )
+        raise AssertionError("defer() returned")
+
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
+        """Look once."""
+        # The sensor's own timeout ends the wait, so that it has no end of its own here.
+        wait = conditions.Wait(
+            self.question(),
+            poll_interval=self.poke_interval,
+            deadline=math.inf,
+            started_at=time.time(),
+            outlasts_refusals=self.silent_fail,
+        )
+        finding = conditions.look(self.hook.client, wait)
+        if finding is None:
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=finding.facts_or_error())
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        """Take up what the trigger found, as the other modes would have."""
+        return conditions.Finding.from_payload(event).facts_or_error()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Come back from the triggerer."""
+        with self._as_airflow_says():
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    @contextmanager
+    def _as_airflow_says(self) -> Iterator[None]:
+        """Let each mode end in the same way. Airflow itself skips softly on any failure of its own in some modes, not in
+        others.
+        """
+        try:
+            yield
+        except (WaitTimeoutError, AirflowSensorTimeout) as e:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(e)) from None
+            raise AirflowSensorTimeout(str(e)) from None
+        except TinybirdError as e:
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipped, as never_fail says: {e}") from None
+            if e.retry_can_help:
+                raise
+            raise AirflowFailException(str(e)) from None

@@ -1,0 +1,76 @@
+"""The trigger that asks a question again and again, until its answer is the one that a sensor waits for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow_provider_tinybird import conditions, questions
+from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
+from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+
+
+class TinybirdConditionTrigger(BaseTrigger):
+    """Asks a question once a poll and sends one :class:`~airflow_provider_tinybird.conditions.Finding` as its event.
+
+    Its arguments are stored by Airflow while a task is deferred, also across upgrades of this package: plain JSON, no
+    secrets, and new ones have defaults.
+
+    :param tinybird_conn_id: id of the connection.
+    :param question: what is asked, as :mod:`airflow_provider_tinybird.questions` writes it.
+    :param poll_interval: seconds between two looks.
+    :param deadline: moment (seconds since the epoch) after which the wait is over.
+    :param started_at: moment at which it began.
+    :param outlasts_refusals: go on waiting when the question is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        tinybird_conn_id: str,
+        question: dict[str, Any],
+        poll_interval: float,
+        deadline: float,
+        started_at: float,
+        outlasts_refusals: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tinybird_conn_id = tinybird_conn_id
+        self.question = question
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.started_at = started_at
+        self.outlasts_refusals = outlasts_refusals
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Write down what Airflow stores."""
+        return (
+            "airflow_provider_tinybird.triggers.conditions.TinybirdConditionTrigger",
+            {
+                "tinybird_conn_id": self.tinybird_conn_id,
+                "question": self.question,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+                "started_at": self.started_at,
+                "outlasts_refusals": self.outlasts_refusals,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ask. An exception from here would fail the task without its having a chance to say anything."""
+        try:
+            wait = conditions.Wait(
+                questions.from_json(self.question),
+                poll_interval=self.poll_interval,
+                deadline=self.deadline,
+                started_at=self.started_at,
+                outlasts_refusals=self.outlasts_refusals,
+            )
+            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+                finding = await conditions.wait_async(client, wait)
+        except Exception as e:
+            self.log.exception("Waiting broke.")
+            message = f"The wait broke off in the triggerer: {redact(f'{type(e).__name__}: {e}')}"
+            finding = conditions.Finding(ending=conditions.Ending.LOST, message=message)
+        yield TriggerEvent(finding.to_payload())
