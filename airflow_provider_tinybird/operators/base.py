@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
 
 
-def seconds(value: float | timedelta, name: str) -> float:
+def seconds(value: float | str | timedelta, name: str) -> float:
     """Read a length of time.
 
     :param value: seconds, or a timedelta.

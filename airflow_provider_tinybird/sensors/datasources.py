@@ -24,14 +24,16 @@ class TinybirdFreshnessSensor(TinybirdConditionSensor):
     :param column: the column, of dates, times or numbers; or an SQL expression over columns (templated).
     :param at_least: what it must reach: a datetime, a date, ISO 8601 text of either (without a zone it is UTC), or a number,
         such as ``{{ data_interval_end }}`` (templated).
-    :param max_age: how old it may be, by Tinybird's clock, instead of ``at_least``: seconds or a timedelta.
-    :param condition: SQL condition; only rows that match count (templated).
+    :param max_age: how old it may be, by Tinybird's clock, instead of ``at_least``: seconds or a timedelta
+        (templated).
+    :param condition: SQL condition, or the name of a ``.sql`` file; only rows that match count (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.sensors.base.TinybirdConditionSensor`.
     """
 
-    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "column", "at_least", "condition")
+    template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "column", "at_least", "max_age", "condition")
     template_fields_renderers: ClassVar[dict[str, str]] = {"condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class TinybirdFreshnessSensor(TinybirdConditionSensor):
         datasource: str,
         column: str,
         at_least: datetime | date | str | float | timedelta | None = None,
-        max_age: timedelta | float | None = None,
+        max_age: timedelta | float | str | None = None,
         condition: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -70,7 +72,7 @@ class TinybirdRowsSensor(TinybirdConditionSensor):
     Token scope: ``DATASOURCES:READ:<datasource>``. Returns ``rows``.
 
     :param datasource: name of the data source; also ``<name>_quarantine`` (templated).
-    :param condition: SQL condition; only rows that match count (templated).
+    :param condition: SQL condition, or the name of a ``.sql`` file; only rows that match count (templated).
     :param min_rows: rows that it must have (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.sensors.base.TinybirdConditionSensor`.
@@ -78,6 +80,7 @@ class TinybirdRowsSensor(TinybirdConditionSensor):
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "condition", "min_rows")
     template_fields_renderers: ClassVar[dict[str, str]] = {"condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self, *, datasource: str, condition: str | None = None, min_rows: int | str = 1, **kwargs: Any
@@ -125,22 +128,23 @@ class TinybirdQuarantineSensor(TinybirdConditionSensor):
     Token scope: ``DATASOURCES:READ:<datasource>``. Returns ``rows, reasons``.
 
     :param datasource: name of the data source (templated).
-    :param start: begin of the window (templated).
+    :param start: begin of the window, such as ``{{ data_interval_start }}`` (templated).
     :param end: its end, which is not in it; by default the moment of the look, so that one look decides (templated).
     :param max_rows: rows that may be in quarantine (templated).
-    :param condition: SQL condition; only rows of the quarantine that match count (templated).
+    :param condition: SQL condition, or the name of a ``.sql`` file; only rows of the quarantine that match count (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.sensors.base.TinybirdConditionSensor`.
     """
 
     template_fields: Sequence[str] = ("tinybird_conn_id", "datasource", "start", "end", "max_rows", "condition")
     template_fields_renderers: ClassVar[dict[str, str]] = {"condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(
         self,
         *,
         datasource: str,
-        start: datetime | date | str = "{{ data_interval_start }}",
+        start: datetime | date | str,
         end: datetime | date | str | None = None,
         max_rows: int | str = 0,
         condition: str | None = None,

@@ -159,7 +159,8 @@ class TinybirdCopySucceededSensor(TinybirdConditionSensor):
     not seen. Token scope: ``DATASOURCES:CREATE``. Returns ``job_id, status``.
 
     :param pipe: name of the copy pipe (templated).
-    :param since: moment from which on a copy counts, by its creation: a datetime or ISO 8601 text (templated).
+    :param since: moment from which on a copy counts, by its creation: a datetime or ISO 8601 text, such as
+        ``{{ data_interval_end }}`` (templated).
     :param fail_on_error: be red when the newest copy failed or was cancelled.
 
     The other parameters are those of :class:`~airflow_provider_tinybird.sensors.base.TinybirdConditionSensor`.
@@ -171,7 +172,7 @@ class TinybirdCopySucceededSensor(TinybirdConditionSensor):
         self,
         *,
         pipe: str,
-        since: datetime | date | str = "{{ data_interval_end }}",
+        since: datetime | date | str,
         fail_on_error: bool = False,
         **kwargs: Any,
     ) -> None:

@@ -61,7 +61,16 @@ def test_no_name_of_airflow_is_taken(cls):
     reserved = set(dir(base(task_id="t"))) | set(inspect.signature(inspect.unwrap(base.__init__)).parameters)
     reserved -= {"self", "kwargs", "args"}
     known = {"template_fields", "template_ext", "template_fields_renderers", "ui_color", "ui_fgcolor", "log"}
-    known |= {"execute", "on_kill", "poke", "__init__", "pre_execute", "post_execute", "operator_extra_links"}
+    known |= {
+        "execute",
+        "on_kill",
+        "poke",
+        "resume_execution",
+        "__init__",
+        "pre_execute",
+        "post_execute",
+        "operator_extra_links",
+    }
     operator = make(cls)
     ours = {
         name
