@@ -43,9 +43,10 @@ def batches(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: i
     A body ends where the next row does not fit. So the cuts depend on the lines alone: the same rows make the same
     bodies as one table, as many frames, or one by one from an iterator.
 
-    :param data: pandas or polars DataFrame, pyarrow Table, RecordBatch or RecordBatchReader, anything with
-        ``__arrow_c_stream__``, a list or generator of records, one mapping, NDJSON text or bytes, a generator of any of
-        these, or a function without arguments that returns or yields any of them.
+    :param data: pandas or polars DataFrame, polars LazyFrame, pyarrow Table, RecordBatch, RecordBatchReader, Dataset or
+        Scanner, DuckDB relation, anything with ``__arrow_c_stream__``, a list or generator of records, one mapping, NDJSON
+        text or bytes, the ``Path`` of a file of NDJSON (gzipped or not) or the file opened, a generator of any of these,
+        or a function without arguments that returns or yields any of them.
     :param max_bytes: the most bytes that a body may have; at least 1.
     :param row_overhead: bytes that each row is to grow by before it is sent. They count toward ``max_bytes``, and are not
         in the bodies.

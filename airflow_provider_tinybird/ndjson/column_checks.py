@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.columns import (
+    as_text,
     check_date,
     check_finite,
     check_timestamp,
     check_type,
     encode_array,
+    is_binary,
     is_text,
 )
 from airflow_provider_tinybird.ndjson.errors import BadValueError
@@ -48,6 +50,7 @@ def _checks() -> list[tuple[Callable[[Any], bool], Callable[[Any], int]]]:
         (types.is_boolean, _plain),
         (types.is_floating, _float),
         (is_text, _text),
+        (is_binary, _bytes),
         (types.is_timestamp, _timestamp),
         (types.is_date, _date),
         (types.is_time, _plain),
@@ -72,6 +75,10 @@ def _text(array: Any) -> int:
     check_utf8(array)
     lengths = pc.binary_length(array) if "view" not in str(array.type) else pc.binary_length(array.cast("large_string"))
     return _LONGEST_ESCAPE * (pc.max(lengths).as_py() or 0) + 2
+
+
+def _bytes(array: Any) -> int:
+    return _text(as_text(array))
 
 
 def _timestamp(array: Any) -> int:

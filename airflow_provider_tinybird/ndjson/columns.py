@@ -8,7 +8,7 @@ from uuid import UUID
 
 from airflow_provider_tinybird.ndjson.errors import BadValueError
 from airflow_provider_tinybird.ndjson.rows import JsonColumn, finished, nullable
-from airflow_provider_tinybird.ndjson.strings import escaped
+from airflow_provider_tinybird.ndjson.strings import check_utf8, escaped
 from airflow_provider_tinybird.ndjson.values import BINARY, INFINITE, YEARS
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -42,6 +42,7 @@ def _encoders(types: Any) -> list[tuple[Callable[[Any], bool], Callable[[Any], J
         (types.is_float16, _half),
         (types.is_floating, _float),
         (is_text, _string),
+        (is_binary, _binary),
         (types.is_timestamp, _timestamp),
         (types.is_date, _date),
         (types.is_time, _quoted),
@@ -62,6 +63,14 @@ def is_text(kind: Any) -> bool:
     :param kind: Arrow type.
     """
     return str(kind) in {"string", "large_string", "string_view"}
+
+
+def is_binary(kind: Any) -> bool:
+    """Whether a type is one of bytes.
+
+    :param kind: Arrow type.
+    """
+    return str(kind) in {"binary", "large_binary", "binary_view"} or str(kind).startswith("fixed_size_binary")
 
 
 def _is_list(kind: Any) -> bool:  # list, large_list, fixed_size_list, list_view, large_list_view
@@ -91,8 +100,6 @@ def check_type(kind: Any) -> None:
 def _unsupported(kind: Any) -> BadValueError:
     import pyarrow as pa
 
-    if "binary" in str(kind):
-        return BadValueError(f"{kind}: {BINARY}")
     if isinstance(kind, pa.BaseExtensionType):
         return BadValueError(f"the extension type {kind} has no JSON form; cast it to text or to its storage type")
     return BadValueError(f"the type {kind} has no JSON form; cast it to text or numbers before sending")
@@ -115,6 +122,26 @@ def _quoted(array: Any) -> JsonColumn:
 
 def _string(array: Any) -> JsonColumn:
     return nullable(escaped(array), '"', '"')
+
+
+def _binary(array: Any) -> JsonColumn:
+    return _string(as_text(array))
+
+
+def as_text(array: Any) -> Any:
+    """Bytes as the text that they are in UTF-8: ClickHouse's String holds the same bytes then.
+
+    :param array: Arrow array of bytes.
+    :raises BadValueError: some are no UTF-8.
+    """
+    import pyarrow as pa
+
+    texts = array.cast(pa.large_binary()).view(pa.large_string())
+    try:
+        check_utf8(texts)
+    except BadValueError as error:
+        raise BadValueError(BINARY, error.row) from None
+    return texts
 
 
 def _first(mask: Any) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 ACCEPTED = (
-    "a pandas or polars DataFrame, a pyarrow Table, RecordBatch or RecordBatchReader, anything with __arrow_c_stream__, "
-    "a list or generator of records (mappings with text keys), one mapping, NDJSON text or bytes, a generator of any of "
-    "these, or a function without arguments that returns or yields them"
+    "a pandas or polars DataFrame, a polars LazyFrame, a pyarrow Table, RecordBatch, RecordBatchReader, Dataset or Scanner, "
+    "a DuckDB relation, anything with __arrow_c_stream__, a list or generator of records (mappings with text keys), one "
+    "mapping, NDJSON text or bytes, the Path of a file of NDJSON (gzipped or not) or the file opened, a generator of any "
+    "of these, or a function without arguments that returns or yields them"
 )
 
 

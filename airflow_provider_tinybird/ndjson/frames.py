@@ -31,13 +31,12 @@ class PolarsSource:
     """
 
     def __init__(self, frame: Any) -> None:
-        for name, dtype in frame.schema.items():
-            if str(dtype) in {
-                "Object",
-                "Int128",
-                "UInt128",
-            }:  # to_arrow() would send pointers, or fail in words of its own
-                raise EncodeError(f"the polars type {dtype} has no JSON form; cast it to text first", column=name)
+        types = {name: str(dtype) for name, dtype in frame.schema.items()}
+        for name, kind in types.items():
+            if kind == "Object":  # to_arrow() would send pointers
+                raise EncodeError("the polars type Object has no JSON form; cast it to text first", column=name)
+        # Arrow has no integers of 128 bits. As texts they keep their digits, and ClickHouse reads those.
+        self._huge = [name for name, kind in types.items() if kind in {"Int128", "UInt128"}]
         self._frame = frame
         self.rows: int = frame.height
 
@@ -55,8 +54,11 @@ class PolarsSource:
     def _table(self, start: int, count: int) -> Any:
         import pyarrow as pa
 
+        part = self._frame.slice(start, count)
+        for name in self._huge:
+            part = part.with_columns(part.get_column(name).cast(str))
         try:
-            return self._frame.slice(start, count).to_arrow()
+            return part.to_arrow()
         except pa.ArrowInvalid as error:
             raise EncodeError(
                 f"polars cannot hand the frame to Arrow ({error}); cast the column to text first"

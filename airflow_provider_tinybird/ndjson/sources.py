@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from airflow_provider_tinybird.ndjson.errors import UnsupportedDataError
 from airflow_provider_tinybird.ndjson.frames import PandasSource, PolarsSource
+from airflow_provider_tinybird.ndjson.queries import frames_of, is_a, tables_of
 from airflow_provider_tinybird.ndjson.records import RecordsSource
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.tables import TableSource
-from airflow_provider_tinybird.ndjson.text import text_sources
+from airflow_provider_tinybird.ndjson.text import file_sources, text_sources
+from airflow_provider_tinybird.ndjson.textfiles import is_open_file, is_path
 
 Pace = Callable[[], int]
 
@@ -57,6 +58,8 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
         yield RecordsSource([data])
     elif isinstance(data, (str, bytes, bytearray, memoryview)):
         yield from text_sources(data)
+    elif is_path(data) or is_open_file(data):
+        yield from file_sources(data)
     elif (whole := _frame(data)) is not None:
         yield from whole
     elif isinstance(data, Iterable) and not _is_opaque(data):
@@ -85,39 +88,16 @@ def _items(data: Iterable[object], pace: Pace) -> Iterator[Source]:
 
 def _frame(data: object) -> Iterable[Source] | None:
     """The sources of a table-like object; None when it is not one."""
-    if _is_a(data, "pandas", "DataFrame"):
+    if is_a(data, "pandas", "DataFrame"):
         return [PandasSource(data)]
-    if _is_a(data, "polars", "DataFrame"):
+    if is_a(data, "polars", "DataFrame"):
         return [PolarsSource(data)]
-    if _is_a(data, "polars", "LazyFrame") or _is_opaque(data):
+    if is_a(data, "polars", "LazyFrame"):
+        return map(PolarsSource, frames_of(data))
+    if _is_opaque(data):
         raise UnsupportedDataError(data, _hint(data))
-    if _is_a(data, "pyarrow", "Table", "RecordBatch"):
-        return [TableSource(data)]
-    if _is_a(data, "pyarrow", "RecordBatchReader"):
-        return map(TableSource, data)  # type: ignore[call-overload, no-any-return]
-    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-        return map(TableSource, _imported(data))
-    return None
-
-
-def _imported(data: Any) -> Iterable[Any]:
-    import pyarrow as pa
-
-    try:
-        if not hasattr(data, "__arrow_c_stream__"):
-            return [pa.record_batch(data)]
-        if hasattr(pa.RecordBatchReader, "from_stream"):
-            reader: Iterable[Any] = pa.RecordBatchReader.from_stream(data)
-            return reader
-        return [pa.table(data)]
-    except (pa.ArrowInvalid, TypeError) as error:
-        raise UnsupportedDataError(data, f"Its Arrow stream is no table ({error}).") from error
-
-
-def _is_a(data: object, module: str, *names: str) -> bool:
-    """Whether it is an instance of a class of a library; a library that nobody imported made no objects."""
-    library = sys.modules.get(module)
-    return library is not None and isinstance(data, tuple(getattr(library, name) for name in names))
+    tables = tables_of(data)
+    return None if tables is None else map(TableSource, tables)
 
 
 def is_in_memory(data: object) -> bool:
@@ -130,29 +110,27 @@ def is_in_memory(data: object) -> bool:
     if isinstance(data, (list, tuple)):
         return all(type(item) is dict or is_in_memory(item) for item in data)
     return (
-        _is_a(data, "pandas", "DataFrame")
-        or _is_a(data, "polars", "DataFrame")
-        or _is_a(data, "pyarrow", "Table", "RecordBatch")
+        is_a(data, "pandas", "DataFrame")
+        or is_a(data, "polars", "DataFrame")
+        or is_a(data, "pyarrow", "Table", "RecordBatch")
     )
 
 
 def _is_opaque(data: object) -> bool:
     """Iterable, or an Arrow stream, but of values and not of rows."""
     return (
-        _is_a(data, "pandas", "Series", "Index")
-        or _is_a(data, "polars", "Series")
-        or _is_a(data, "pyarrow", "Array", "ChunkedArray", "Scalar")
-        or _is_a(data, "numpy", "ndarray", "generic")
+        is_a(data, "pandas", "Series", "Index")
+        or is_a(data, "polars", "Series")
+        or is_a(data, "pyarrow", "Array", "ChunkedArray", "Scalar")
+        or is_a(data, "numpy", "ndarray", "generic")
         or isinstance(data, (set, frozenset))
     )
 
 
 def _hint(data: object) -> str:
-    if _is_a(data, "polars", "LazyFrame"):
-        return "A LazyFrame holds no data yet: call collect() first."
-    if _is_a(data, "pandas", "Series") or _is_a(data, "polars", "Series"):
+    if is_a(data, "pandas", "Series") or is_a(data, "polars", "Series"):
         return "One column alone has no name for its key: call to_frame() first."
-    if _is_a(data, "pyarrow", "Array", "ChunkedArray") or _is_a(data, "numpy", "ndarray"):
+    if is_a(data, "pyarrow", "Array", "ChunkedArray") or is_a(data, "numpy", "ndarray"):
         return "One column alone has no name for its key: put it into a DataFrame or Table first."
     if inspect.iscoroutine(data):
         data.close()  # or the interpreter warns that nobody awaited it

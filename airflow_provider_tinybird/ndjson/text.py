@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.ndjson.rows import Encoded, encode_lines
+from airflow_provider_tinybird.ndjson.textfiles import pieces_of
 from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 _BLOCK = 1_000_000  # characters or bytes that are split into lines at once
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WAY_OUT = "each line must be one JSON object"
 
 
@@ -51,9 +53,21 @@ def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSou
     """
     if isinstance(text, (bytearray, memoryview)):
         text = bytes(text)
+    yield from _sources(text, _blocks(text))
+
+
+def file_sources(file: Any) -> Iterator[TextSource]:
+    """The same of a file, read as far as the lines are needed.
+
+    :param file: a path, or an open file; gzipped or not.
+    """
+    yield from _sources(file, _whole_lines(file))
+
+
+def _sources(data: object, blocks: Iterator[bytes]) -> Iterator[TextSource]:
     number = 0
     started = False
-    for block in _blocks(text):
+    for block in blocks:
         lines, numbers = [], []
         for line in block.split(b"\n"):
             number += 1
@@ -62,7 +76,8 @@ def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSou
                 lines.append(stripped)
                 numbers.append(number)
         if lines and not started:
-            _check_start(text, lines[0])
+            lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
+            _check_start(data, lines[0])
             started = True
         if lines:
             yield TextSource(lines, numbers)
@@ -75,21 +90,40 @@ def _blocks(text: str | bytes) -> Iterator[bytes]:
         newline: str | bytes = "\n" if isinstance(text, str) else b"\n"
         end = text.find(newline, begin + _BLOCK)  # type: ignore[arg-type]
         end = len(text) if end < 0 else end
-        block = text[begin:end]
+        yield _utf8(text[begin:end])
         begin = end + 1
-        try:
-            yield block.encode() if isinstance(block, str) else block
-        except UnicodeEncodeError:
-            raise EncodeError(SURROGATE) from None
 
 
-def _check_start(text: str | bytes, line: bytes) -> None:
+def _whole_lines(file: Any) -> Iterator[bytes]:
+    """Pieces of whole lines, without the newline at their end, and first of all a beginning, to be looked at."""
+    parts: list[bytes] = []
+    started = False
+    for piece in pieces_of(file):
+        whole, newline, rest = _utf8(piece).rpartition(b"\n")
+        if newline:
+            yield b"".join([*parts, whole])
+            parts = []
+        elif rest.strip() and not started:  # perhaps all of a large file is one line
+            _check_start(file, rest.lstrip(b" \t\r").removeprefix(_BYTE_ORDER_MARK))
+        started = started or bool(newline or rest.strip())
+        parts.append(rest)
+    yield b"".join(parts)
+
+
+def _utf8(text: str | bytes) -> bytes:
+    try:
+        return text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError:
+        raise EncodeError(SURROGATE) from None
+
+
+def _check_start(data: object, line: bytes) -> None:
     if line.startswith(b"{"):
         return
     hint = "Text must be NDJSON, one JSON object on each line."
     if line.startswith(b"["):
         hint = "A JSON array is not NDJSON: pass json.loads(text)."
-    raise UnsupportedDataError(text, hint)
+    raise UnsupportedDataError(data, hint)
 
 
 def _problem(line: bytes) -> str | None:

@@ -17,7 +17,7 @@ from airflow_provider_tinybird.ndjson.errors import BadValueError
 _ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
 
 INFINITE = "an infinite number has no JSON form; replace it, for instance by None"
-BINARY = "bytes have no JSON form; decode them to text, or base64-encode them, before sending"
+BINARY = "the bytes are no UTF-8 text, and JSON carries nothing else; base64- or hex-encode the column, or send it as a Parquet file"
 NO_TEXT_KEY = "a key must be text, not {}; rename it"
 SURROGATE = "the text has a lone surrogate, which UTF-8 cannot carry; repair it, for instance with errors='replace'"
 YEARS = "the year is outside 0001 to 9999; replace the value, for instance by None"
@@ -150,8 +150,11 @@ def _timedelta(value: dt.timedelta) -> int | None:
     return value // dt.timedelta(microseconds=1)
 
 
-def _binary(_: object) -> None:
-    raise BadValueError(BINARY)
+def _binary(value: bytes | bytearray | memoryview) -> str:
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        raise BadValueError(BINARY) from None
 
 
 def _foreign(value: object) -> Any:

@@ -55,6 +55,10 @@ SCALARS = {
     ),
     "string plain": (pa.array(["é", "", "x"]), ['"é"', '""', '"x"']),
     "large_string": (pa.array(["a\n", None], pa.large_string()), ['"a\\n"', "null"]),
+    "binary": (pa.array([b"", None, 'é"'.encode()]), ['""', "null", '"é\\""']),
+    "binary, all null": (pa.array([None], pa.binary()), ["null"]),
+    "large_binary": (pa.array([b"x", None], pa.large_binary()), ['"x"', "null"]),
+    "fixed_size_binary": (pa.array([b"xy", None], pa.binary(2)), ['"xy"', "null"]),
     "dictionary": (pa.array(["u", None, 'q"', "u"]).dictionary_encode(), ['"u"', "null", '"q\\""', '"u"']),
     "dictionary of numbers": (pa.array([1.5, None, 1.5, 2.0]).dictionary_encode(), ["1.5", "null", "1.5", "2"]),
     "date32": (pa.array([dt.date(1, 1, 1), None, dt.date(9999, 12, 31)]), ['"0001-01-01"', "null", '"9999-12-31"']),
@@ -185,10 +189,9 @@ def test_all_escapes_equal_those_of_json():
 
 
 REFUSED = {
-    "binary": (pa.array([b"x"]), None, "bytes have no JSON form; decode"),
-    "binary, all null": (pa.array([None], pa.binary()), None, "bytes have no JSON form; decode"),
-    "fixed_size_binary": (pa.array([b"xy"], pa.binary(2)), None, "base64-encode"),
-    "list of binary": (pa.array([[b"x"]]), None, "bytes have no JSON form"),
+    "binary": (pa.array([b"x", None, b"\xff"]), 2, "the bytes are no UTF-8 text"),
+    "fixed_size_binary": (pa.array([b"xy", b"\xc3x"], pa.binary(2)), 1, "base64- or hex-encode"),
+    "list of binary": (pa.array([[b"x"], [b"x", b"\xff"]]), 1, "the bytes are no UTF-8 text"),
     "interval": (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), None, "month_day_nano"),
     "infinite": (pa.array([1.0, None, float("inf")]), 2, "infinite"),
     "minus infinite": (pa.array([float("nan"), float("-inf")], pa.float32()), 1, "infinite"),

@@ -133,8 +133,8 @@ def test_names_that_are_no_text(name):
 REFUSED = {
     "infinite": (pd.Series([1.0, np.inf]), 1, "infinite"),
     "infinite object": (pd.Series(["a", float("inf")], dtype=object), 1, "infinite"),
-    "bytes": (pd.Series(["a", b"b"], dtype=object), 1, "bytes have no JSON form"),
-    "only bytes": (pd.Series([b"b"]), 0, "bytes have no JSON form"),
+    "bytes": (pd.Series(["a", b"\xff"], dtype=object), 1, "the bytes are no UTF-8 text"),
+    "only bytes": (pd.Series([b"\xff"]), 0, "the bytes are no UTF-8 text"),
     "set": (pd.Series([None, {1}]), 1, r"set \{1\} has no JSON form"),
     "number as key": (pd.Series([{"a": {1: 2}}]), 0, "a key must be text, not int 1"),
     "complex": (pd.Series([1 + 2j]), None, "complex128 has no JSON form"),

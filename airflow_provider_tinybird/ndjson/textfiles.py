@@ -1,0 +1,83 @@
+"""Files of NDJSON, gzipped or not, as pieces of text."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
+
+_PIECE = 1_000_000
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+
+
+def is_path(data: object) -> bool:
+    """Whether it names a file: a Path, or an ObjectStoragePath of Airflow.
+
+    :param data: any object that is not text.
+    """
+    return isinstance(data, os.PathLike) or (
+        hasattr(data, "open") and hasattr(data, "name") and hasattr(data, "exists")
+    )
+
+
+def is_open_file(data: object) -> bool:
+    """Whether it can be read from, bytes or text.
+
+    :param data: any object.
+    """
+    return callable(getattr(data, "read", None))
+
+
+def pieces_of(data: Any) -> Iterator[bytes | str]:
+    """The content of a file, piece by piece, uncompressed.
+
+    :param data: a path, or an open file, which is read from where it stands and left open.
+    :raises UnsupportedDataError: it is a Parquet file.
+    :raises EncodeError: it is gzipped, and damaged.
+    """
+    if not is_open_file(data):
+        with (data if hasattr(data, "open") else Path(data)).open("rb") as file:
+            yield from pieces_of(file)
+        return
+    head = data.read(_PIECE)
+    if head[:2] == _GZIP:
+        yield from _unzipped(gzip.GzipFile(fileobj=_Rest(head, data)))  # type: ignore[call-overload]  # seeks only when asked to
+        return
+    if head[:4] == _PARQUET:
+        raise UnsupportedDataError(data, "A Parquet file: give pyarrow.dataset.dataset(path), or append it as a file.")
+    while head:
+        yield head
+        head = data.read(_PIECE)
+
+
+def _unzipped(file: gzip.GzipFile) -> Iterator[bytes]:
+    while True:
+        try:
+            piece = file.read(_PIECE)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise EncodeError(f"the gzipped file is damaged or cut short ({error}); write it again") from error
+        if not piece:
+            return
+        yield piece
+
+
+class _Rest:
+    """A file of which the beginning was read already."""
+
+    def __init__(self, head: bytes, file: Any) -> None:
+        self._head = head
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            rest: bytes = self._file.read(size)
+            return rest
+        taken = self._head if size < 0 else self._head[:size]
+        self._head = self._head[len(taken) :]
+        return taken
