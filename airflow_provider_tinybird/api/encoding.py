@@ -231,9 +231,14 @@ def pipe_parameters(parameters: Mapping[str, object] | None, *, meant: frozenset
     """Encode the parameters of a pipe or of a template.
 
     :param meant: names that the server claims for itself and that are meant as such here.
-    :raises InvalidInputError: a name is not text or is one that the server claims for itself, such as ``q`` or
-        ``token``.
+    :raises InvalidInputError: they are no mapping, or a name is not text or is one that the server claims for itself,
+        such as ``q`` or ``token``.
     """
+    if parameters and not isinstance(parameters, Mapping):
+        raise InvalidInputError(
+            f"The parameters of a pipe are {parameters!r}: give a mapping of their names to their values. A template makes text "
+            "of a mapping; put templates into its values, or have it from another task."
+        )
     for name in parameters or ():
         if not isinstance(name, str) or not name:
             raise InvalidInputError(f"A pipe's parameter has the name {name!r}: names are text.")

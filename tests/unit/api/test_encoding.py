@@ -198,3 +198,9 @@ def test_parameters_need_names(name):
 
 def test_no_parameters():
     assert encoding.pipe_parameters(None) == encoding.pipe_parameters({}) == ()
+
+
+@pytest.mark.parametrize("value", ['{"day": 1}', "day=1", [("day", 1)], 5])
+def test_parameters_that_are_no_mapping(value):
+    with pytest.raises(InvalidInputError, match="give a mapping"):
+        encoding.pipe_parameters(value)
