@@ -1,6 +1,6 @@
 # Needs make and Python 3.11 or newer; everything else is installed into .venv by scripts/setup.py.
 #   PYTHON=/path/to/python   another Python to make .venv from
-#   ARGS="-k copy -x"        more arguments for pytest; names of clients for "make conformance"
+#   ARGS="-k copy -x"        more arguments for pytest; "--keep" for "make demo"; names of clients for "make conformance"
 #   WORKERS=4                test processes (0: all in one)
 #   PORT=7181                port of "make sandbox"
 
@@ -29,8 +29,8 @@ setup: ## Make .venv with everything in it (the other targets do it by themselve
 	echo "Install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; \
 	exit 1
 
-demo: setup ## Run the quickstart DAG on real data against a local sandbox
-	@exec $(BIN)/python scripts/demo.py
+demo: setup ## Run the quickstart DAG on real data against a local sandbox (ARGS=--keep: its page stays)
+	@exec $(BIN)/python scripts/demo.py $(ARGS)
 
 test: lint ## Run all checks and all tests but those of "make e2e"
 	@$(call in_a_place_of_its_own,$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --timeout 300 --ignore tests/e2e $(ARGS))
@@ -78,7 +78,7 @@ sandbox: setup ## Start the sandbox with the project of the example DAGs
 	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird --files example_dags/data
 
 screenshots: setup ## Make the pictures of the documentation anew (needs chromium and chromedriver)
-	@exec $(BIN)/uv run --quiet --no-project --with selenium --with pillow python scripts/screenshots.py
+	@exec $(BIN)/uv run --quiet --no-project --with selenium --with pillow python scripts/screenshots.py $(ARGS)
 
 clean: ## Remove what these targets made, .venv too
 	rm -rf $(VENV) .setup.lock .cache/environments dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

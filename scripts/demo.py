@@ -1,28 +1,31 @@
 """Run the quickstart DAG on real data: a sandbox, a fresh Airflow and ``airflow dags test``, all of it gone afterwards.
 
+With ``--keep`` the sandbox stays, for its page to be looked at, until Ctrl-C.
+
 Standard library only. What it starts lives in temporary directories and on a free port, so that several may run at once, beside whatever
 Airflow there is. It stops all of it also when it fails or is interrupted.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+
+from demo_tasks import LINES_OF_ERRORS, Task, described, reason_of, tasks_in
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "example_dags"
@@ -34,13 +37,14 @@ JOB_DELAY = 0.7
 LOOK_EVERY = 0.1
 TIMEOUT = 600.0
 SECONDS_TO_STOP = 5.0
-LINES_OF_ERRORS = 12
 STATES_AT_THE_END = ("success", "failed", "skipped", "upstream_failed", "removed")
-WIDTH = 66
+WIDTH = 67
+ENDED = "Sandbox and Airflow are stopped, and their data is gone."
 NEXT = """
   example_dags/   the DAG that just ran, and one for each family of operators
+  README.md       how to go on: your own workspace, or Airflow's UI on the examples
   make sandbox    a sandbox to play with, until Ctrl-C
-  README.md       how to go on: your own workspace, or Airflow's UI on the examples"""
+  make demo ARGS=--keep   this again, with a page in the end that shows what is in the sandbox"""
 
 
 class DemoError(Exception):
@@ -154,21 +158,6 @@ class Screen:
             self._running = ""
 
 
-@dataclass(frozen=True)
-class Task:
-    """A task of the run, as Airflow's database has it.
-
-    :param is_deferred: whether it waits in the triggerer, or has just come back from there.
-    :param result: what it returned.
-    """
-
-    name: str
-    state: str
-    is_deferred: bool
-    seconds: float
-    result: Any
-
-
 @dataclass
 class Demo:
     """One run."""
@@ -178,6 +167,7 @@ class Demo:
     folder: Path
     stack: ExitStack
     base_url: str = ""
+    sandbox: Process = field(init=False)
     env: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> str:
@@ -186,12 +176,23 @@ class Demo:
         :raises DemoError: it failed.
         """
         self.env = environment(self.folder)
-        sandbox = self._start("sandbox", ["airflow_provider_tinybird.sandbox.cli", *self._sandbox_options()])
+        self.sandbox = self._start("sandbox", ["airflow_provider_tinybird.sandbox.cli", *self._sandbox_options()])
         migration = self._start("migrate", ["airflow", "db", "migrate"])
-        self._wait_for_sandbox(sandbox)
+        self._wait_for_sandbox(self.sandbox)
         self._wait_for_migration(migration)
         self.screen.title(f"\n$ airflow dags test {DAG}")
         return str(self._run_dag()["show_delays"].result)
+
+    def keep(self) -> None:
+        """Leave the sandbox running until a signal comes, and say where to look.
+
+        :raises DemoError: it ended by itself.
+        """
+        self.screen.show(f"  {self.base_url}/sandbox\n")
+        self.screen.show("Data sources with their rows and quarantine, pipes, jobs and requests; Ctrl-C ends it.")
+        while self.sandbox.exit_code is None:
+            self.signals.sleep(LOOK_EVERY)
+        raise DemoError("The sandbox has ended.")
 
     def _sandbox_options(self) -> list[str | Path]:
         folders: list[str | Path] = [
@@ -224,9 +225,9 @@ class Demo:
 
         def is_over() -> bool:
             over = process.exit_code == 0
-            progress.show(tasks_in(self.folder / "airflow.db"))
+            progress.show(tasks_in(self.folder / "airflow.db", DAG))
             if progress.failed:
-                raise DemoError(reason_of(progress.failed.name, process))
+                raise DemoError(reason_of(progress.failed.name, process.text()))
             return over
 
         self._wait("airflow dags test", process, is_over)
@@ -304,90 +305,38 @@ def token_of(base_url: str) -> str:
         return str(json.load(answer)["workspace_admin_token"])
 
 
-def tasks_in(database: Path) -> list[Task]:
-    """Read which tasks have started, in their order, and what came of them. The logs of Airflow change with each version."""
-    query = """
-        SELECT t.task_id, coalesce(t.state, ''), t.next_method IS NOT NULL, coalesce(t.duration, 0), x.value FROM task_instance t
-        LEFT JOIN xcom x ON (x.dag_id, x.run_id, x.task_id, x.key) = (t.dag_id, t.run_id, t.task_id, 'return_value')
-        WHERE t.dag_id = ? AND t.start_date IS NOT NULL ORDER BY t.start_date
-    """
-    # Busy is no error: it is read again soon.
-    with (
-        suppress(sqlite3.OperationalError),
-        closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as connection,
-    ):
-        # SQLite itself turns JSON that is a number into one.
-        return [
-            Task(name, state, bool(deferred), seconds, json.loads(value) if isinstance(value, str) else value)
-            for name, state, deferred, seconds, value in connection.execute(query, (DAG,))
-        ]
-    return []
-
-
-def described(result: Any) -> str:
-    """Say in a few words what a task returned."""
-    match result:
-        case {"truncated": True}:
-            return "emptied"
-        case {"rows_to_be_deleted": rows}:
-            return f"{rows:,} rows match; nothing is deleted yet"
-        case {"successful_rows": rows, "quarantined_rows": bad}:
-            return f"{rows:,} events are in, {bad:,} in quarantine"
-        case {"job": {"kind": str(kind), "rows_affected": int(rows)}, "status": "done"}:
-            return f"{kind.removesuffix('_data')} job is done, {rows:,} rows are gone"
-        case {"job": {"kind": str(kind)}, "status": "done", "rows": int(rows)}:
-            return f"{kind} job is done, {rows:,} rows are in"
-        case {"job": {"kind": str(kind)}, "status": str(status)}:
-            return f"{kind.removesuffix('_data')} job is {status}{'; a sensor waits for it' * (status != 'done')}"
-        case {"data": list() as rows}:
-            return f"{len(rows):,} rows"
-        case int():
-            return f"{result:,} rows, as many as events"
-    return "the table below"
-
-
-def reason_of(task: str, process: Process) -> str:
-    """Cut the reason of a failure out of the log: the error of the task without the frames of its traceback."""
-    lines = process.text().splitlines()
-    starts = [at for at, line in enumerate(lines) if "[DAG TEST] starting" in line and f"task_id={task} " in line]
-    own = lines[starts[-1] :] if starts else lines
-    stamped = re.compile(r"\d{4}-\d\d-\d\dT")
-    errors = [at for at, line in enumerate(own) if stamped.match(line) and "[error" in line]
-    if not errors:
-        return "\n".join(own[-LINES_OF_ERRORS:])
-    block: list[str] = []
-    for line in own[errors[0] + 1 :]:
-        if stamped.match(line):
-            break
-        if line and not line.startswith((" ", "Traceback")):
-            block.append(line)
-    return "\n".join(block[-LINES_OF_ERRORS:] or [own[errors[0]]])
-
-
 def main() -> int:
     """Run the demo; return the exit code."""
-    started = time.monotonic()
+    parser = argparse.ArgumentParser(description="Run the quickstart DAG on real data against a local sandbox.")
+    parser.add_argument("--keep", action="store_true", help="leave the sandbox and its page until Ctrl-C")
+    keep = parser.parse_args().keep
     screen, signals = Screen(), Signals()
     screen.title("airflow-provider-tinybird: a month of real flights, through Airflow, into ClickHouse and out again\n")
+    is_over = False
     try:
         # What comes last is stopped first: the run, the sandbox; then the folder goes that they write to.
         with (
             tempfile.TemporaryDirectory(prefix="tinybird-demo-", ignore_cleanup_errors=True) as name,
             ExitStack() as stack,
         ):
-            table = Demo(screen, signals, Path(name), stack).run()
+            started = time.monotonic()
+            demo = Demo(screen, signals, Path(name), stack)
+            table = demo.run()
+            is_over = True
+            screen.title("\nMinutes late at departure, January 2013")
+            screen.show("".join(f"  {line}\n" for line in table.splitlines()))
+            green = f"All green, in {time.monotonic() - started:.0f} s."
+            if keep:
+                screen.title(f"{green} The sandbox is still there, with all of it in it:")
+                demo.keep()
             screen.running("stopping", "...")
     except InterruptedDemoError as stopped:
-        screen.show("\nInterrupted; everything that was started is stopped.")
-        return 128 + int(stopped.args[0])
+        screen.show("\nInterrupted; everything that was started is stopped." if not is_over else ENDED)
+        return 0 if is_over else 128 + int(stopped.args[0])
     except DemoError as reason:
         screen.show(f"\n{reason}\n\nThe demo failed; everything that was started is stopped.")
         return 1
-    screen.title("\nMinutes late at departure, January 2013")
-    screen.show("".join(f"  {line}\n" for line in table.splitlines()))
-    screen.title(
-        f"All green, in {time.monotonic() - started:.0f} s. Sandbox and Airflow are stopped, and their data is gone."
-    )
+    screen.title(f"{green} {ENDED}")
     screen.show(NEXT)
     return 0
 

@@ -1,13 +1,15 @@
-"""Make the pictures of the documentation: the connection form of a real Airflow, a task with its links, and the page of the sandbox.
+"""Make the pictures of the documentation: the connection form of a real Airflow, a task with its links, the demo, the page of the sandbox.
 
-Run by ``make screenshots``. It needs Chromium and its driver, which are no package of Python; all else is fetched. What it starts lives
-in a temporary directory and on free ports, and is stopped in the end.
+Run by ``make screenshots``; names of groups of pictures (``ARGS="airflow demo"``) make only those. It needs Chromium and its driver, which
+are no package of Python; all else is fetched. What it starts lives in a temporary directory and on free ports, and is stopped in the end.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -30,6 +32,12 @@ TOKEN = "p.token-of-the-sandbox"  # noqa: S105 - of a sandbox that lives as long
 NAMES = {"browser": ("chromium", "chromium-browser", "google-chrome"), "driver": ("chromedriver",)}
 PATIENCE = 180
 MOST_BYTES = 150_000
+TERMINAL = """<!doctype html><meta charset="utf-8"><style>
+body {{ background: #fff; margin: 0 }} b {{ color: #fff }}
+pre {{ background: #25283d; color: #d7d9e4; display: inline-block; margin: 0; padding: 1.4em 1.8em;
+  font: 13px/1.45 "DejaVu Sans Mono", monospace }}
+</style><pre><b>$ make demo ARGS=--keep</b>
+{text}</pre>"""
 
 
 def main() -> int:
@@ -41,31 +49,52 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
+    groups = {"airflow": pictures_of_airflow, "demo": pictures_of_the_demo}
+    chosen = sys.argv[1:] or list(groups)
+    if unknown := set(chosen) - set(groups):
+        print(f"No such pictures: {', '.join(sorted(unknown))}. There are: {', '.join(groups)}.", file=sys.stderr)
+        return 1
     IMAGES.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        ports = free_ports(4)
-        sandbox, airflow = (f"http://127.0.0.1:{port}" for port in ports[:2])
-        env = environment(folder, ports)
-        project = ["--project", "example_dags/tinybird", "--files", "example_dags/data", "--job-delay", "0.7"]
-        stack.enter_context(
-            running(["tinybird-sandbox", "--port", str(ports[0]), *project], env, folder / "sandbox.log")
-        )
-        stack.enter_context(running(["airflow", "standalone"], env, folder / "airflow.log"))
-        api = Api(airflow)
-        wait_for("Airflow", lambda: all(one["status"] == "healthy" for one in api.get("monitor/health").values()))
-        api.log_in()
-        browser = stack.enter_context(chromium(folder / "profile"))
-        connection_form(browser, airflow, sandbox)
-        run_id = api.run(DAG, {"flights_url": f"{sandbox}/files/flights_2013_01.csv.gz"})
-        browser.open(f"{airflow}/dags/{DAG}/runs/{run_id}/tasks/{TASK}/details")
-        browser.save("task-links", size=(1200, 900))
-        browser.open(f"{airflow}/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
-        browser.save("task-log", size=(1200, 900))
-        for name, scheme in (("sandbox", "light"), ("sandbox-dark", "dark")):
-            browser.open(f"{sandbox}/sandbox", scheme=scheme)
-            browser.save(name, size=(1100, 1400))
+    for name in chosen:
+        with ExitStack() as stack:
+            groups[name](stack, Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))))
     return 0
+
+
+def pictures_of_airflow(stack: ExitStack, folder: Path) -> None:
+    """Start an Airflow and a sandbox, and look at the connection, at a task, and at what the DAG left."""
+    ports = free_ports(4)
+    sandbox, airflow = (f"http://127.0.0.1:{port}" for port in ports[:2])
+    env = environment(folder, ports)
+    project = ["--project", "example_dags/tinybird", "--files", "example_dags/data", "--job-delay", "0.7"]
+    stack.enter_context(running(["tinybird-sandbox", "--port", str(ports[0]), *project], env, folder / "sandbox.log"))
+    stack.enter_context(running(["airflow", "standalone"], env, folder / "airflow.log"))
+    api = Api(airflow)
+    wait_for("Airflow", lambda: all(one["status"] == "healthy" for one in api.get("monitor/health").values()))
+    api.log_in()
+    browser = stack.enter_context(chromium(folder / "profile"))
+    connection_form(browser, airflow, sandbox)
+    run_id = api.run(DAG, {"flights_url": f"{sandbox}/files/flights_2013_01.csv.gz"})
+    browser.open(f"{airflow}/dags/{DAG}/runs/{run_id}/tasks/{TASK}/details")
+    browser.save("task-links", size=(1200, 900))
+    browser.open(f"{airflow}/dags/{DAG}/runs/{run_id}/tasks/{TASK}")
+    browser.save("task-log", size=(1200, 900))
+    for name, scheme in (("sandbox", "light"), ("sandbox-dark", "dark")):
+        browser.open(f"{sandbox}/sandbox", scheme=scheme)
+        browser.save(name, size=(1100, 1400))
+
+
+def pictures_of_the_demo(stack: ExitStack, folder: Path) -> None:
+    """Run the demo, and show its output as a terminal does."""
+    log = folder / "demo.log"
+    with running(["python", "scripts/demo.py", "--keep"], {**os.environ, "PYTHONUNBUFFERED": "1"}, log):
+        wait_for("end of the demo", lambda: "Ctrl-C ends it" in log.read_text())
+        text = html.escape(log.read_text().strip())
+    page = folder / "demo.html"
+    page.write_text(TERMINAL.format(text=re.sub("(?m)^(?! )(.+)$", r"<b>\1</b>", text)))
+    browser = stack.enter_context(chromium(folder / "profile"))
+    browser.open(page.as_uri())
+    browser.save("demo", within="pre")
 
 
 def connection_form(browser: Browser, airflow: str, sandbox: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Demo:
     All that it starts inherits a mark in its environment, so that it can be found however it was detached.
     """
 
-    def __init__(self, folder: Path, script: Path = DEMO) -> None:
+    def __init__(self, folder: Path, *arguments: str, script: Path = DEMO) -> None:
         self.folder = folder
         self.mark = f"{MARK}={folder}"
         name, _, value = self.mark.partition("=")
@@ -34,7 +35,7 @@ class Demo:
         # What somebody has set for an Airflow of their own must not matter, least of all its database.
         environment |= {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://nobody@127.0.0.1:1/none"}
         self.process = subprocess.Popen(
-            [sys.executable, script],
+            [sys.executable, script, *arguments],
             env=environment,
             cwd=folder,
             stdout=subprocess.PIPE,
@@ -43,14 +44,14 @@ class Demo:
             start_new_session=True,
         )
 
-    def line_with(self, text: str) -> str:
-        """Read until a line with this text."""
+    def until(self, text: str) -> str:
+        """Read up to a line with this text, and return all of it."""
         assert self.process.stdout is not None
         seen = []
         for line in self.process.stdout:
             seen.append(line)
             if text in line:
-                return line
+                return "".join(seen)
         raise AssertionError(f"it never said {text!r}:\n{''.join(seen)}")
 
     def rest(self) -> str:
@@ -79,9 +80,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     """Starts demos, and ends what a failed test leaves."""
     started: list[Demo] = []
 
-    def start(name: str, **options: Path) -> Demo:
+    def start(name: str, *arguments: str, **options: Path) -> Demo:
         (tmp_path / name).mkdir()
-        started.append(Demo(tmp_path / name, **options))
+        started.append(Demo(tmp_path / name, *arguments, **options))
         return started[-1]
 
     yield start
@@ -100,28 +101,46 @@ def broken_copy(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "example_dags", tree / "example_dags", ignore=shutil.ignore_patterns("__pycache__", "*.gz"))
     (tree / "scripts").mkdir()
     (tree / "airflow_provider_tinybird").symlink_to(ROOT / "airflow_provider_tinybird")
+    shutil.copy(DEMO.with_name("demo_tasks.py"), tree / "scripts")
     return Path(shutil.copy(DEMO, tree / "scripts"))
 
 
+def assert_it_is_right(output: str, demo_table: list[str]) -> None:
+    lines = output.splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= 120
+    assert "\033" not in output
+    words = [" ".join(line.split()) for line in lines]
+    at = words.index("carrier flights cancelled mean delay worst delay")
+    assert words[at + 1 : at + 11] == demo_table
+    tasks = dict(match.groups() for line in lines if (match := TASK_LINE.fullmatch(line)))
+    assert len(tasks) == 11
+    assert tasks["append_flights"] == "import job is done, 27,004 rows are in"
+    assert tasks["send_cancellations"] == "521 events are in, 0 in quarantine"
+    assert tasks["wait_for_delete"] == "delete job is done, 521 rows are gone"
+    assert tasks["copy_carrier_delays"].endswith("its task waited in the triggerer")
+
+
 def test_it_runs_twice_beside_each_other_and_leaves_nothing(start, demo_table):
-    demos = [start("one"), start("other")]
-    for demo in demos:
-        output = demo.rest()
-        assert demo.process.returncode == 0, output
-        lines = output.splitlines()
-        assert len(lines) < 40
-        assert max(map(len, lines)) <= 120
-        assert "\033" not in output
-        words = [" ".join(line.split()) for line in lines]
-        at = words.index("carrier flights cancelled mean delay worst delay")
-        assert words[at + 1 : at + 11] == demo_table
-        tasks = dict(match.groups() for line in lines if (match := TASK_LINE.fullmatch(line)))
-        assert len(tasks) == 11
-        assert tasks["append_flights"] == "import job is done, 27,004 rows are in"
-        assert tasks["send_cancellations"] == "521 events are in, 0 in quarantine"
-        assert tasks["wait_for_delete"] == "delete job is done, 521 rows are gone"
-        assert tasks["copy_carrier_delays"].endswith("its task waited in the triggerer")
-        demo.assert_nothing_is_left()
+    plain, kept = start("one"), start("other", "--keep")
+
+    output = plain.rest()
+    assert plain.process.returncode == 0, output
+    assert_it_is_right(output, demo_table)
+    plain.assert_nothing_is_left()
+
+    output = kept.until("/sandbox\n")
+    with urllib.request.urlopen(output.split()[-1], timeout=30) as answer:
+        page = answer.read().decode()
+    assert [
+        text for text in ("carrier_delays", "521 rows", "26,483 rows", "copy_carrier_delays") if text not in page
+    ] == []
+    os.killpg(kept.process.pid, signal.SIGINT)
+    output += kept.rest()
+    assert kept.process.returncode == 0, output
+    assert_it_is_right(output, demo_table)
+    assert "Interrupted" not in output
+    kept.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +150,7 @@ def test_it_runs_twice_beside_each_other_and_leaves_nothing(start, demo_table):
 )
 def test_it_stops_what_it_started_when_interrupted(start, number, moment):
     demo = start("one")
-    demo.line_with(moment)
+    demo.until(moment)
     assert len(demo.processes()) >= 2
     os.killpg(demo.process.pid, number)  # as a terminal does: to all of the group
     output = demo.rest()
