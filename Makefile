@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e bench conformance api-coverage test-matrix lint format lock lock-matrix build clean sandbox screenshots
+.PHONY: help setup demo test e2e bench conformance api-coverage test-matrix lint format lock lock-matrix docs docs-serve build clean sandbox screenshots
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,13 @@ lock: setup ## Write requirements/dev.txt anew from pyproject.toml and requireme
 
 lock-matrix: setup ## Write requirements/airflow-*.txt anew, the lists of "make test-matrix"
 	@exec $(BIN)/python scripts/airflow_releases.py $(ARGS)
+
+docs: setup ## Write anew what pages repeat from the code, and build the site into .cache/site; any warning is an error
+	@$(BIN)/python scripts/docs_pages.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # with --quiet it would see no warnings
+
+docs-serve: setup ## Show the site at http://localhost:8000, built anew at each change
+	@exec env NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 build: setup ## Build the wheel and the source distribution into dist/
 	@$(BIN)/python -m hatchling build -d dist
