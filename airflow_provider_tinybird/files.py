@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from airflow_provider_tinybird.api.body import FileBody
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.imports import LARGEST_FETCHED_FILE, LARGEST_FILE
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.magic_bytes import LOOK_AT, is_gzipped
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import ObjectStoragePath
@@ -32,7 +34,7 @@ class FileToSend:
     :param name: its name without folders.
     :param size: bytes.
     :param format: format, from its name unless it was given.
-    :param gzipped: whether its name says that it is compressed.
+    :param gzipped: whether it is compressed, by its first bytes.
     :param open_file: opens it for reading.
     """
 
@@ -45,6 +47,26 @@ class FileToSend:
     def as_body(self) -> FileBody:
         """Make it a raw request body."""
         return FileBody(self.open_file, self.size, self.format.content_type, "gzip" if self.gzipped else None)
+
+    def check_size(self, max_size: int | None = None, *, fetched: bool = False) -> None:
+        """Hold its size against what Tinybird documents, before anything is sent.
+
+        :param max_size: another limit, in bytes.
+        :param fetched: whether Tinybird fetches it by URL.
+        :raises InvalidInputError: it is too large; the message says what to do instead.
+        """
+        documented = (LARGEST_FETCHED_FILE if fetched else LARGEST_FILE)[self.format]
+        limit = documented if max_size is None else max_size
+        if self.size <= limit:
+            return
+        how = "that Tinybird fetches" if fetched else "that is sent to it"
+        said = f"Tinybird documents {_in_units(documented)} for a {self.format.value} file {how}"
+        largest = f"{said}, and max_size={max_size:,}" if max_size is not None else said
+        remote = "" if fetched else "put it on an object store and give by_url=True, or "
+        raise InvalidInputError(
+            f"The file {self.name!r} has {self.size:,} bytes: {largest}. Way out: {remote}split it, or give the frame to "
+            "TinybirdLoadOperator, which writes files of a fitting size. Where your plan takes more, give max_size."
+        )
 
 
 def file_format(value: FileFormat | str) -> FileFormat:
@@ -64,16 +86,18 @@ def file_to_send(path: str | os.PathLike[str], format: FileFormat | str | None =
 
     :param path: local path or URL such as ``s3://aws_default@bucket/key.csv.gz``.
     :param format: its format; by default what its name ends in: .csv, .ndjson, .jsonl or .parquet, with or without .gz.
-    :raises InvalidInputError: there is no such file, it is a folder or empty, or its format cannot be told.
+    :raises InvalidInputError: there is no such file, it is a folder or empty, its format cannot be told, or its first
+        bytes contradict it.
     """
     text = _text(path, "path")
     name = PurePosixPath(text.partition("?")[0]).name
-    gzipped = name.lower().endswith(".gz")
+    size = _size(text)
+    kind = file_format(format) if format else _format_of(name.lower().removesuffix(".gz"), text)
     return FileToSend(
         name=name,
-        size=_size(text),
-        format=file_format(format) if format else _format_of(name.lower().removesuffix(".gz"), text),
-        gzipped=gzipped,
+        size=size,
+        format=kind,
+        gzipped=is_gzipped(_beginning(text), text, kind),
         open_file=lambda: _open(text, "rb"),
     )
 
@@ -126,7 +150,8 @@ def _clear_refusal(path: str) -> Iterator[None]:
 
 def _text(path: str | os.PathLike[str], name: str) -> str:
     try:
-        text = path if isinstance(path, str) else os.fspath(path)
+        # An ObjectStoragePath is none of the operating system's paths on newer versions of Airflow.
+        text = path if isinstance(path, str) else str(path) if hasattr(path, "fs") else os.fspath(path)
     except TypeError:
         text = ""
     if not isinstance(text, str) or not text.strip():
@@ -155,6 +180,18 @@ def _size(path: str) -> int:
     if size == 0:
         raise InvalidInputError(f"The file {path!r} is empty: nothing to send.")
     return int(size)
+
+
+def _beginning(path: str) -> bytes:
+    if _is_url(path):
+        place = _object(path)
+        return bytes(place.fs.cat_file(place.path, start=0, end=LOOK_AT))  # opening would fetch megabytes ahead
+    with Path(path).open("rb") as file:
+        return file.read(LOOK_AT)
+
+
+def _in_units(size: int) -> str:
+    return f"{size >> 30} GB" if size >= 2**30 else f"{size >> 20} MB"
 
 
 def _open(path: str, mode: str) -> BinaryIO:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_tinybird.api import datasources, imports, pipes
 from airflow_provider_tinybird.api.call import Call, Repeat
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.import_options import NO_OPTIONS, ImportOptions
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import FileFormat, ImportMode
 from airflow_provider_tinybird.api.pipes import CopyMode
@@ -32,6 +33,7 @@ class Submission:
     :param pipe: pipe that the job runs, name or id.
     :param datasource: data source that the job writes to, name or id; empty where the job's pipe decides.
     :param shows: what else the job's record shows of the request.
+    :param unsigned_url: address of the file without its signature, where that is new each time.
     :param identifies: whether that tells it from other requests. The parameters of a copy, for one, are not in its
         record.
     """
@@ -42,6 +44,7 @@ class Submission:
     pipe: str = ""
     datasource: str = ""
     shows: Mapping[str, str] = field(default_factory=dict)
+    unsigned_url: str = ""
     identifies: bool = False
 
     @property
@@ -63,21 +66,35 @@ class Submission:
             return False
         if self.datasource and self.datasource not in _names(job.raw.get("datasource")):
             return False
+        if self.unsigned_url and str(job.raw.get("url") or self.unsigned_url).partition("?")[0] != self.unsigned_url:
+            return False
         return all(job.raw.get(key) in (None, value) for key, value in self.shows.items())
 
 
 def import_url(
-    datasource: str, url: str, *, format: FileFormat, mode: str, replace_condition: str | None
+    datasource: str,
+    url: str,
+    *,
+    format: FileFormat,
+    mode: str,
+    replace_condition: str | None,
+    options: ImportOptions = NO_OPTIONS,
 ) -> Submission:
     """Have Tinybird fetch a file."""
     kind = import_mode(mode, replace_condition)
     if kind is ImportMode.APPEND:
-        call = imports.append_url(datasource, url, format=format)
+        call = imports.append_url(datasource, url, format=format, options=options)
     else:
-        call = imports.replace_url(datasource, url, format=format, condition=replace_condition)
+        call = imports.replace_url(datasource, url, format=format, condition=replace_condition, options=options)
     return Submission(
         call=call,
-        request={"url": url, "format": format.value, "mode": kind.value, "replace_condition": replace_condition},
+        request={
+            "url": url,
+            "format": format.value,
+            "mode": kind.value,
+            "replace_condition": replace_condition,
+            **options.described(),
+        },
         kind="import",
         datasource=datasource,
         shows={"url": url, "mode": kind.value},
@@ -85,14 +102,50 @@ def import_url(
     )
 
 
-def import_file(datasource: str, file: FileToSend, *, mode: str, replace_condition: str | None) -> Submission:
+def import_signed_url(
+    datasource: str,
+    url: str,
+    file: FileToSend,
+    *,
+    mode: str,
+    replace_condition: str | None,
+    options: ImportOptions = NO_OPTIONS,
+) -> Submission:
+    """Have Tinybird fetch a file of an object store, by an address that is signed anew for each attempt."""
+    if file.gzipped and not file.name.lower().endswith(".gz"):
+        raise InvalidInputError(
+            f"The file {file.name!r} is gzipped, which Tinybird sees by the name of a file that it fetches: let it end in .gz, or leave "
+            "by_url out."
+        )
+    unsigned = url.partition("?")[0]
+    signed = import_url(
+        datasource, url, format=file.format, mode=mode, replace_condition=replace_condition, options=options
+    )
+    return replace(
+        signed,
+        request={**signed.request, "url": unsigned, "size": file.size},
+        shows={"mode": signed.shows["mode"]},
+        unsigned_url=unsigned,
+    )
+
+
+def import_file(
+    datasource: str,
+    file: FileToSend,
+    *,
+    mode: str,
+    replace_condition: str | None,
+    options: ImportOptions = NO_OPTIONS,
+) -> Submission:
     """Send a file. Its job shows nothing of its content."""
     kind = import_mode(mode, replace_condition)
     body = file.as_body()
     if kind is ImportMode.APPEND:
-        call = imports.append_file_v1(datasource, body, format=file.format)
+        call = imports.append_file_v1(datasource, body, format=file.format, options=options)
     else:
-        call = imports.replace_file_v1(datasource, body, format=file.format, condition=replace_condition)
+        call = imports.replace_file_v1(
+            datasource, body, format=file.format, condition=replace_condition, options=options
+        )
     return Submission(
         call=call,
         request={
@@ -101,6 +154,7 @@ def import_file(datasource: str, file: FileToSend, *, mode: str, replace_conditi
             "format": file.format.value,
             "mode": kind.value,
             "replace_condition": replace_condition,
+            **options.described(),
         },
         kind="import",
         datasource=datasource,

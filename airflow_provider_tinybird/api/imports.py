@@ -13,6 +13,7 @@ from airflow_provider_tinybird.api.body import Body, BytesBody, FileBody, Multip
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
 from airflow_provider_tinybird.api.errors import ImportRejectedError, InvalidInputError
+from airflow_provider_tinybird.api.import_options import NO_OPTIONS, ImportOptions
 from airflow_provider_tinybird.api.job import Job, submitted_job
 from airflow_provider_tinybird.api.models import FileFormat, ImportMode, ImportResult
 from airflow_provider_tinybird.api.redact import redact
@@ -23,28 +24,43 @@ WRITE = "DATASOURCES:CREATE"
 _BODY_TIMEOUT = 600.0
 _SUBMIT_TIMEOUT = 60.0
 
+LARGEST_FILE = {FileFormat.CSV: 500 * 2**20, FileFormat.NDJSON: 500 * 2**20, FileFormat.PARQUET: 50 * 2**20}
+"""Bytes of a file that is sent: documented for multipart bodies of ``v0``. For ``v1`` nothing is."""
 
-def append_url(datasource: str, url: str, *, format: FileFormat) -> Call[Job]:
+LARGEST_FETCHED_FILE = {FileFormat.CSV: 32 * 2**30, FileFormat.NDJSON: 32 * 2**30, FileFormat.PARQUET: 5 * 2**30}
+"""Bytes of a file that Tinybird fetches, uncompressed, on the largest plans; on Free it is 10 GB, 1 GB of Parquet."""
+
+
+def append_url(datasource: str, url: str, *, format: FileFormat, options: ImportOptions = NO_OPTIONS) -> Call[Job]:
     """Have Tinybird fetch a file and append it. ``POST /v0/datasources?mode=append``.
 
     :param datasource: name of an existing data source.
     :param url: address of the file, which Tinybird must be able to reach; plain or ``.gz``.
     :param format: format of the file.
+    :param options: dialect of CSV.
     :return: the import's job, not yet done. Scope: ``DATASOURCES:CREATE``.
     """
-    return _import_url(datasource, url, ImportMode.APPEND, format, None)
+    return _import_url(datasource, url, ImportMode.APPEND, format, None, options)
 
 
-def replace_url(datasource: str, url: str, *, format: FileFormat, condition: str | None = None) -> Call[Job]:
+def replace_url(
+    datasource: str,
+    url: str,
+    *,
+    format: FileFormat,
+    condition: str | None = None,
+    options: ImportOptions = NO_OPTIONS,
+) -> Call[Job]:
     """Have Tinybird fetch a file and put it in place of what is there. ``POST /v0/datasources?mode=replace``.
 
     Readers see the old rows or the new ones, never neither.
 
     :param condition: SQL condition: only rows that match it are replaced, by those of the file that match it. It must
         name the partition key. ``None`` replaces everything.
+    :param options: dialect of CSV, and how special cases are treated.
     :return: the import's job, not yet done. Scope: ``DATASOURCES:CREATE``.
     """
-    return _import_url(datasource, url, ImportMode.REPLACE, format, condition)
+    return _import_url(datasource, url, ImportMode.REPLACE, format, condition, options)
 
 
 def append_url_v1(datasource: str, url: str, *, format: FileFormat) -> Call[Job]:
@@ -99,28 +115,40 @@ def replace_body(
     return _import_body_v0(datasource, ImportMode.REPLACE, format, condition, BytesBody(content, format.content_type))
 
 
-def append_file_v1(datasource: str, file: Body, *, format: FileFormat) -> Call[Job]:
+def append_file_v1(
+    datasource: str, file: Body, *, format: FileFormat, options: ImportOptions = NO_OPTIONS
+) -> Call[Job]:
     """Send a file and append it, as a raw body. ``POST /v1/datasources/{name}/append``; always a job.
 
     :param file: the file; ``content_encoding="gzip"`` for a compressed one.
+    :param options: dialect of CSV.
     :return: the import's job, not yet done. Scope: ``DATASOURCES:CREATE``.
     """
-    return _import_v1(datasource, ImportMode.APPEND, format, None, body=file)
+    return _import_v1(datasource, ImportMode.APPEND, format, None, options, body=file)
 
 
-def replace_file_v1(datasource: str, file: Body, *, format: FileFormat, condition: str | None = None) -> Call[Job]:
+def replace_file_v1(
+    datasource: str,
+    file: Body,
+    *,
+    format: FileFormat,
+    condition: str | None = None,
+    options: ImportOptions = NO_OPTIONS,
+) -> Call[Job]:
     """Send a file as a raw body and put it in place of what is there. ``POST /v1/datasources/{name}/replace``; always a
     job.
     """
-    return _import_v1(datasource, ImportMode.REPLACE, format, condition, body=file)
+    return _import_v1(datasource, ImportMode.REPLACE, format, condition, options, body=file)
 
 
-def _import_url(datasource: str, url: str, mode: ImportMode, format: FileFormat, condition: str | None) -> Call[Job]:
+def _import_url(
+    datasource: str, url: str, mode: ImportMode, format: FileFormat, condition: str | None, options: ImportOptions
+) -> Call[Job]:
     return Call(
         what=f"{mode.value} a URL {_into(mode)} data source '{datasource}'",
         method="POST",
         path="/v0/datasources",
-        params=_import_params(datasource, mode, format, condition),
+        params=_import_params(datasource, mode, format, condition, options),
         # In the body and not in the query string: a presigned address is a credential, and query strings end up in
         # access logs.
         body=form((("url", checked_url(url)),)),
@@ -158,6 +186,7 @@ def _import_v1(
     mode: ImportMode,
     format: FileFormat,
     condition: str | None,
+    options: ImportOptions = NO_OPTIONS,
     *,
     url: str | None = None,
     body: Body | None = None,
@@ -168,7 +197,12 @@ def _import_v1(
         method="POST",
         path=f"/v1/datasources/{name}/{mode.value}",
         params=pairs(
-            {"format": format.value, "url": url, "replace_condition": _condition("replace_condition", condition)}
+            {
+                "format": format.value,
+                "url": url,
+                "replace_condition": _condition("replace_condition", condition),
+                **options.parameters(mode, format, condition),
+            }
         ),
         body=body,
         read=submitted_job,
@@ -180,7 +214,13 @@ def _import_v1(
 
 
 # The API's own defaults are mode=create and format=csv, so both are always sent.
-def _import_params(datasource: str, mode: ImportMode, format: FileFormat, condition: str | None) -> Pairs:
+def _import_params(
+    datasource: str,
+    mode: ImportMode,
+    format: FileFormat,
+    condition: str | None,
+    options: ImportOptions = NO_OPTIONS,
+) -> Pairs:
     resource_name("data source", datasource)
     return pairs(
         {
@@ -188,6 +228,7 @@ def _import_params(datasource: str, mode: ImportMode, format: FileFormat, condit
             "name": datasource,
             "format": format.value,
             "replace_condition": _condition("replace_condition", condition),
+            **options.parameters(mode, format, condition),
         }
     )
 

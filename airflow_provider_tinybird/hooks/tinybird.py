@@ -15,15 +15,17 @@ from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
+from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import EventsResult, QueryResult, RowsToDelete, Truncated
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
-from airflow_provider_tinybird.files import file_format, file_to_send
+from airflow_provider_tinybird.files import file_format
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.loads import Compression, Journal, checked_batches, send_batches
 from airflow_provider_tinybird.results import data_frame
+from airflow_provider_tinybird.uploads import upload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +130,7 @@ class TinybirdHook(BaseHook):
         format: str = "csv",
         mode: str = "append",
         replace_condition: str | None = None,
+        **options: Any,
     ) -> Job:
         """Have Tinybird fetch a file; returns the import's job at once.
 
@@ -136,10 +139,16 @@ class TinybirdHook(BaseHook):
         :param format: ``csv``, ``ndjson`` or ``parquet``.
         :param mode: ``append``, or ``replace`` to swap the rows that are there.
         :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
+        :param options: those of :class:`~airflow_provider_tinybird.api.import_options.ImportOptions`, such as
+            ``dialect_delimiter``.
         """
-        kind = file_format(format)
         submission = submissions.import_url(
-            datasource, url, format=kind, mode=mode, replace_condition=replace_condition
+            datasource,
+            url,
+            format=file_format(format),
+            mode=mode,
+            replace_condition=replace_condition,
+            options=ImportOptions(**options),
         )
         return self.send(submission.call)
 
@@ -151,17 +160,33 @@ class TinybirdHook(BaseHook):
         format: str | None = None,
         mode: str = "append",
         replace_condition: str | None = None,
+        by_url: bool = False,
+        max_size: int | None = None,
+        **options: Any,
     ) -> Job:
-        """Send a file, streamed; returns the import's job at once.
+        """Send a file, streamed in constant memory; returns the import's job at once.
 
         :param datasource: name of an existing data source.
-        :param path: local path or URL of Airflow's object storage.
+        :param path: local path, or URL or ObjectStoragePath of Airflow's object storage.
         :param format: ``csv``, ``ndjson`` or ``parquet``; by default what the name ends in, with or without ``.gz``.
         :param mode: ``append``, or ``replace`` to swap the rows that are there.
         :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
+        :param by_url: have Tinybird fetch the file from the object store, by an address that is signed for a few hours.
+        :param max_size: the most bytes that the file may have; by default what Tinybird documents.
+        :param options: those of :class:`~airflow_provider_tinybird.api.import_options.ImportOptions`, such as
+            ``dialect_delimiter``.
         """
-        file = file_to_send(path, format)
-        return self.send(submissions.import_file(datasource, file, mode=mode, replace_condition=replace_condition).call)
+        submission = upload(
+            datasource,
+            path,
+            format=format,
+            mode=mode,
+            replace_condition=replace_condition,
+            by_url=by_url,
+            max_size=max_size,
+            options=ImportOptions(**options),
+        )
+        return self.send(submission.call)
 
     def truncate(self, datasource: str) -> Truncated:
         """Delete all rows of a data source, at once."""

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import submissions
-from airflow_provider_tinybird.files import file_format, file_to_send
+from airflow_provider_tinybird.files import file_format
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
-from airflow_provider_tinybird.operators.imports import TinybirdImportOperator
+from airflow_provider_tinybird.operators.imports import TinybirdFileImportOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
 from airflow_provider_tinybird.outcomes import small_json
+from airflow_provider_tinybird.uploads import upload
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
     from airflow_provider_tinybird.api.job import Job
 
 
-class TinybirdAppendUrlOperator(TinybirdImportOperator):
+class TinybirdAppendUrlOperator(TinybirdFileImportOperator):
     """Have Tinybird fetch a file and append it to a data source, or replace what is there.
 
     Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``, and
@@ -28,10 +29,10 @@ class TinybirdAppendUrlOperator(TinybirdImportOperator):
     :param url: address of the file, which Tinybird must be able to reach; plain or gzipped (templated).
     :param format: ``csv``, ``ndjson`` or ``parquet`` (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdImportOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdFileImportOperator`.
     """
 
-    template_fields: Sequence[str] = (*TinybirdImportOperator.template_fields, "url", "format")
+    template_fields: Sequence[str] = (*TinybirdFileImportOperator.template_fields, "url", "format")
 
     def __init__(
         self,
@@ -52,11 +53,12 @@ class TinybirdAppendUrlOperator(TinybirdImportOperator):
             format=file_format(self.format),
             mode=self.mode,
             replace_condition=self.replace_condition,
+            options=self.import_options(),
         )
 
 
-class TinybirdAppendFileOperator(TinybirdImportOperator):
-    """Send a file to a data source, streamed: append it, or replace what is there.
+class TinybirdAppendFileOperator(TinybirdFileImportOperator):
+    """Send a file to a data source, streamed in constant memory: append it, or replace what is there.
 
     Token scope: ``DATASOURCES:CREATE``. Returns ``id, import_id, job_id, job_url, status, job, datasource``, and
     when it was waited for ``rows, quarantine_rows, invalid_lines``.
@@ -64,31 +66,46 @@ class TinybirdAppendFileOperator(TinybirdImportOperator):
     :param path: local path on the worker, or any URL that Airflow's ObjectStoragePath opens, such as
         ``s3://aws_default@bucket/day.parquet`` (templated).
     :param format: ``csv``, ``ndjson`` or ``parquet``; by default what the name ends in, with or without ``.gz``
-        (templated).
+        (templated). A gzipped file is known by its first bytes.
+    :param by_url: have Tinybird fetch the file from the object store, by an address that is signed for a few hours: S3,
+        Google Cloud Storage and Azure Blob Storage do that. The address is in no log, no XCom and no rendered field.
+    :param max_size: the most bytes that the file may have. By default what Tinybird documents: 500 MB of CSV or NDJSON, 50 MB
+        of Parquet; with ``by_url`` 32 GB and 5 GB. It is checked before the first byte is sent.
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdImportOperator`.
+    The dialect of CSV is documented by Tinybird for files that it fetches. For one that is sent it goes with the request too,
+    and whether it is heeded is not documented.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdFileImportOperator`.
     """
 
-    template_fields: Sequence[str] = (*TinybirdImportOperator.template_fields, "path", "format")
+    template_fields: Sequence[str] = (*TinybirdFileImportOperator.template_fields, "path", "format")
 
     def __init__(
         self,
         *,
         path: str,
         format: str | None = None,
+        by_url: bool = False,
+        max_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
         self.format = format
+        self.by_url = by_url
+        self.max_size = max_size
 
     def submission(self) -> submissions.Submission:
         """Send the file."""
-        return submissions.import_file(
+        return upload(
             self.datasource,
-            file_to_send(self.path, self.format),
+            self.path,
+            format=self.format,
             mode=self.mode,
             replace_condition=self.replace_condition,
+            by_url=self.by_url,
+            max_size=self.max_size,
+            options=self.import_options(),
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import counts
+from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.quarantine import Load
@@ -70,4 +71,52 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdJobOperator):
                 invalid_lines=counts.invalid_lines or 0,
                 import_id=str(job.raw.get("import_id") or job.id),
             )
+        )
+
+
+class TinybirdFileImportOperator(TinybirdImportOperator):
+    """Base of the operators that import one file as it is.
+
+    :param dialect_delimiter: for CSV: the one character between values; by default Tinybird guesses (templated).
+    :param dialect_new_line: for CSV: the one or two characters at the end of a row; by default Tinybird guesses.
+    :param dialect_escapechar: for CSV: the one character that takes its meaning from the next one (templated).
+    :param replace_truncate_when_empty: with ``replace`` and no condition: a file without rows removes all rows, which else
+        stay.
+    :param skip_incompatible_partition_key: with ``replace``: pass over dependent materialized views whose partition key does
+        not go with the condition, where else the replace is refused.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdImportOperator`.
+    """
+
+    template_fields: Sequence[str] = (
+        *TinybirdImportOperator.template_fields,
+        "dialect_delimiter",
+        "dialect_escapechar",
+    )
+
+    def __init__(
+        self,
+        *,
+        dialect_delimiter: str | None = None,
+        dialect_new_line: str | None = None,
+        dialect_escapechar: str | None = None,
+        replace_truncate_when_empty: bool = False,
+        skip_incompatible_partition_key: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dialect_delimiter = dialect_delimiter
+        self.dialect_new_line = dialect_new_line
+        self.dialect_escapechar = dialect_escapechar
+        self.replace_truncate_when_empty = replace_truncate_when_empty
+        self.skip_incompatible_partition_key = skip_incompatible_partition_key
+
+    def import_options(self) -> ImportOptions:
+        """Make the options of the request."""
+        return ImportOptions(
+            dialect_delimiter=self.dialect_delimiter,
+            dialect_new_line=self.dialect_new_line,
+            dialect_escapechar=self.dialect_escapechar,
+            replace_truncate_when_empty=self.replace_truncate_when_empty,
+            skip_incompatible_partition_key=self.skip_incompatible_partition_key,
         )

@@ -1,4 +1,4 @@
-"""CSV dialects that the engine cannot read: other ends of rows, and escape characters."""
+"""CSV dialects that the engine cannot read: blanks between values, other ends of rows, and escape characters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from airflow_provider_tinybird.sandbox.errors import bad_request
-from airflow_provider_tinybird.sandbox.formats import DataFile, Dialect, delimiter_of
+from airflow_provider_tinybird.sandbox.formats import DataFile, Dialect, delimiter_of, first_line
 
 _USUAL_ENDS = ("\n", "\r\n", "\r")
+_BLANKS = (" ", "\t")
 _MOST_FIELD = 100 * 1024 * 1024
 
 
@@ -27,7 +28,8 @@ def plain(file: DataFile, path: Path) -> Iterator[DataFile]:
     :raises ApiError: 400, when it cannot be read.
     """
     dialect = file.dialect
-    if file.format != "csv" or (dialect.escape is None and dialect.new_line in (None, *_USUAL_ENDS[:2])):
+    usual = dialect.escape is None and dialect.new_line in (None, *_USUAL_ENDS[:2])
+    if file.format != "csv" or (usual and delimiter_of(first_line(file), dialect) not in _BLANKS):
         yield file
         return
     try:
@@ -46,8 +48,9 @@ def _rewrite(file: DataFile, path: Path) -> str:
         source.seek(0)
         delimiter = delimiter_of(first, file.dialect)
         rows = csv.reader(source, delimiter=delimiter, escapechar=file.dialect.escape)
-        csv.writer(target, delimiter=delimiter, lineterminator="\n").writerows(rows)
-    return delimiter
+        written = "," if delimiter in _BLANKS else delimiter
+        csv.writer(target, delimiter=written, lineterminator="\n").writerows(rows)
+    return written
 
 
 def _text(file: DataFile) -> IO[str]:

@@ -106,7 +106,7 @@ def table_of(file: DataFile, engine_format: str, structure: str) -> str:
 
 
 def _csv_source(file: DataFile, columns: Sequence[Column]) -> Source:
-    line = _first_line(file)
+    line = first_line(file)
     delimiter = delimiter_of(line, file.dialect)
     fields = next(csv.reader([line], delimiter=delimiter), [])
     header = _header_of(fields, columns)
@@ -128,7 +128,8 @@ def delimiter_of(line: str, dialect: Dialect) -> str:
     return dialect.delimiter or max(_DELIMITERS, key=line.count)
 
 
-def _first_line(file: DataFile) -> str:
+def first_line(file: DataFile) -> str:
+    """The first line of a file of text."""
     text = file.head().decode("utf-8-sig", errors="replace")
     return re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]
 

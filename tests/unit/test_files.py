@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_tinybird._compat import ObjectStoragePath
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.files import file_format, file_to_send, file_to_write
@@ -25,11 +27,24 @@ class TestFileToSend:
     )
     def test_the_name_tells_the_format(self, tmp_path, name, format, gzipped):
         place = tmp_path / name
-        place.write_bytes(b"12345")
+        content = {FileFormat.PARQUET: b"PAR1", FileFormat.NDJSON: b'{"a":1}', FileFormat.CSV: b"12345"}[format]
+        content = gzip.compress(content) if gzipped else content
+        place.write_bytes(content)
         file = file_to_send(str(place))
-        assert (file.name, file.size, file.format, file.gzipped) == (name, 5, format, gzipped)
-        assert b"".join(file.as_body().chunks()) == b"12345"
+        assert (file.name, file.size, file.format, file.gzipped) == (name, len(content), format, gzipped)
+        assert b"".join(file.as_body().chunks()) == content
         assert file.as_body().content_encoding == ("gzip" if gzipped else None)
+
+    def test_a_gzipped_file_is_known_by_its_first_bytes(self, tmp_path):
+        file = file_to_send(_written(tmp_path / "a.csv", gzip.compress(b"a,b")))
+        assert file.gzipped
+        assert file.as_body().content_encoding == "gzip"
+        with pytest.raises(InvalidInputError, match=r"ends in \.gz, but the file is not gzipped"):
+            file_to_send(_written(tmp_path / "a.csv.gz", b"a,b"))
+
+    def test_a_path_of_object_storage(self, tmp_path):
+        place = _written(tmp_path / "a.csv", b"12345")
+        assert file_to_send(ObjectStoragePath(f"file://{place}")).size == 5
 
     def test_a_format_that_is_given_wins(self, tmp_path):
         place = tmp_path / "export.txt"

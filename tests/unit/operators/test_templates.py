@@ -30,6 +30,8 @@ NOT_TEMPLATED = {
     "poll_interval": "a length of time, and of the task, not of its data",
     "timeout": "a length of time, and of the task, not of its data",
     "on_unknown": "a choice of the DAG's author, to be read where the DAG is read",
+    "dialect_new_line": "a line end, which rendering would strip",
+    "max_size": "a limit that the author sets",
     "compression": "how rows travel, not what they are",
 }
 """Arguments that are no template fields, and why. Switches are none either: a rendered 'False' would be true."""

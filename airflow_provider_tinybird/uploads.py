@@ -1,0 +1,47 @@
+"""A file of this worker or of an object store, on its way into a data source: sent, or fetched by Tinybird."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from airflow_provider_tinybird import submissions
+from airflow_provider_tinybird.api.import_options import NO_OPTIONS, ImportOptions
+from airflow_provider_tinybird.files import file_to_send
+
+log = logging.getLogger(__name__)
+
+
+def upload(
+    datasource: str,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    mode: str = "append",
+    replace_condition: str | None = None,
+    by_url: bool = False,
+    max_size: int | None = None,
+    options: ImportOptions = NO_OPTIONS,
+) -> submissions.Submission:
+    """Look at a file, and make the call that brings it in. Nothing is sent yet.
+
+    :raises InvalidInputError: the file cannot be sent, or its storage cannot sign an address.
+    """
+    file = file_to_send(path, format)
+    file.check_size(max_size, fetched=by_url)
+    if not by_url:
+        log.info("Sending %s: %s bytes of %s%s.", file.name, f"{file.size:,}", file.format, _packed(file.gzipped))
+        return submissions.import_file(
+            datasource, file, mode=mode, replace_condition=replace_condition, options=options
+        )
+    from airflow_provider_tinybird.presign import presigned_url  # pulls in fsspec
+
+    url = presigned_url(path)
+    log.info("Tinybird fetches %s: %s bytes of %s%s.", file.name, f"{file.size:,}", file.format, _packed(file.gzipped))
+    return submissions.import_signed_url(
+        datasource, url, file, mode=mode, replace_condition=replace_condition, options=options
+    )
+
+
+def _packed(gzipped: bool) -> str:
+    return ", gzipped" if gzipped else ""
