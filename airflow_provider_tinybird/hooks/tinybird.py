@@ -17,13 +17,13 @@ from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
 from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import EventsResult, QueryResult, RowsToDelete, Truncated
+from airflow_provider_tinybird.api.models import QueryResult, RowsToDelete, Truncated
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 from airflow_provider_tinybird.files import file_format
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
-from airflow_provider_tinybird.loads import Compression, Journal, checked_batches, send_batches
+from airflow_provider_tinybird.loads import Compression, Delivery, LoadMemory, LoadOptions, LoadResult, load_data
 from airflow_provider_tinybird.results import data_frame
 from airflow_provider_tinybird.uploads import upload
 
@@ -102,25 +102,39 @@ class TinybirdHook(BaseHook):
         *,
         wait: bool = True,
         compression: str | None = None,
-        journal: Journal | None = None,
-    ) -> EventsResult:
-        """Append rows that are in memory, in as many requests as they need.
+        delivery: str = "at_most_once",
+        batch_id_column: str | None = None,
+        load_id: str | None = None,
+        max_in_flight: int = 4,
+        pacing: bool = True,
+        memory: LoadMemory | None = None,
+    ) -> LoadResult:
+        """Append rows that are in memory, or come from an iterator, in as many requests as they need.
 
         :param datasource: name of the data source.
         :param data: a pandas, polars or Arrow table, records, NDJSON, or a callable that returns or yields any of them.
         :param wait: have each request acknowledged by the database, instead of merely accepted.
-        :param compression: ``gzip``, or ``None``.
-        :param journal: told of each request before it is sent.
-        :return: rows in and rows in quarantine.
+        :param compression: ``gzip``; ``auto`` to find out whether it pays; ``None``.
+        :param delivery: what happens when an answer is lost: ``at_most_once`` stops, ``at_least_once`` sends again,
+            ``exactly_once`` looks into the data source.
+        :param batch_id_column: for ``exactly_once``: String column of the data source that takes the id of each row's batch.
+        :param load_id: for ``exactly_once``: name of the load; calls with the same name and data source are the same load.
+        :param max_in_flight: requests under way at once, 1 to 20.
+        :param pacing: keep below 19 MB/s and 95 requests a second.
+        :param memory: what a task remembers of the load; for operators.
+        :return: rows in and rows in quarantine, requests, bytes, and rows that an earlier attempt had sent.
+        :raises LoadInterruptedError: it broke after rows were in, or may be; the message tells which.
+        :raises InvalidInputError: the data or an argument cannot be used, and nothing was sent.
         """
-        return send_batches(
-            self.client,
-            datasource,
-            checked_batches(data),
+        options = LoadOptions(
             wait=wait,
             compression=Compression.parse(compression),
-            journal=journal,
+            delivery=Delivery.parse(delivery),
+            batch_id_column=batch_id_column,
+            max_in_flight=max_in_flight,
+            pacing=pacing,
         )
+        return load_data(self.client, datasource, data, options, memory or LoadMemory(load_id=load_id))
 
     def append_url(
         self,

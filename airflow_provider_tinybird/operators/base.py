@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,3 +87,11 @@ def attempt_of(context: Context, retries: int) -> Attempt:
         first_started_at=start.timestamp() if start is not None else 0.0,
         is_mapped=int(getattr(ti, "map_index", -1)) >= 0,
     )
+
+
+def load_id_of(context: Context, task: BaseOperator) -> str:
+    """Name the load of a task instance: the same for each attempt and after each clear."""
+    ti, run = context.get("ti"), context.get("dag_run")
+    run_id = getattr(ti, "run_id", None) or context.get("run_id") or getattr(run, "run_id", "")
+    dag_id = getattr(ti, "dag_id", None) or task.dag_id
+    return json.dumps([dag_id, task.task_id, run_id, int(getattr(ti, "map_index", -1))])

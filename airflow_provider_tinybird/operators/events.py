@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird._compat import task_state_store
-from airflow_provider_tinybird.journal import LoadJournal
-from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
+from airflow_provider_tinybird.loads import LoadMemory, LoadResult
+from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.quarantine import Load
@@ -18,19 +18,28 @@ if TYPE_CHECKING:
 
 
 class TinybirdEventsOperator(TinybirdQuarantineOperator):
-    """Append rows to a data source through the Events API, in as many requests as they need.
+    """Append rows to a data source through the Events API, several requests at a time.
 
-    Token scope: ``DATASOURCES:APPEND:<datasource>``. Returns ``successful_rows, quarantined_rows``.
+    Token scope: ``DATASOURCES:APPEND:<datasource>``; with ``exactly_once`` also ``DATASOURCES:READ:<datasource>``, and
+    ``DATASOURCES:CREATE`` to delete a torn batch. Returns ``successful_rows, quarantined_rows, batches, bytes,
+    skipped_rows``.
 
-    A load that breaks after part of its rows are in fails for good, whatever ``retries`` says, and tells what is in:
-    running it again from the start would double those. On Airflow 3.3 and later that also holds for a load whose worker was
-    killed; below, nothing remembers it. A cleared task always sends all of it.
+    What happens when an answer is lost or the worker dies is for ``delivery`` to say; see the page on loads. A cleared task
+    sends all of it again, except with ``exactly_once``, where it sends only what is missing in the data source.
 
     :param datasource: name of the data source (templated).
     :param data: a pandas, polars or Arrow table, a list of records, NDJSON text, or a callable without arguments that
         returns or yields any of them, called when the task runs (templated).
     :param wait: have each request acknowledged by the database. Without it rows are merely accepted and can be lost.
-    :param compression: ``gzip`` to compress the requests, which pays on slow links.
+    :param compression: ``gzip`` to compress the requests, which pays on slow links; ``auto`` to find out whether it does.
+    :param delivery: ``at_most_once`` stops at a lost answer and tells which rows are unknown, and no retry doubles them;
+        ``at_least_once`` sends again what may have arrived; ``exactly_once`` looks into the data source, and sends only
+        what is missing.
+    :param batch_id_column: for ``exactly_once``: a String column of the data source, which takes the id of each row's
+        batch (templated).
+    :param max_in_flight: requests under way at once, 1 to 20.
+    :param pacing: keep below the documented rate of a data source: 19 MB/s, uncompressed, and 95 requests a second. Each
+        task counts for itself.
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`.
     """
@@ -39,30 +48,57 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
         "tinybird_conn_id",
         "datasource",
         "data",
+        "batch_id_column",
         *TinybirdQuarantineOperator.quarantine_fields,
     )
 
     def __init__(
-        self, *, datasource: str, data: Any, wait: bool = True, compression: str | None = None, **kwargs: Any
+        self,
+        *,
+        datasource: str,
+        data: Any,
+        wait: bool = True,
+        compression: str | None = None,
+        delivery: str = "at_most_once",
+        batch_id_column: str | None = None,
+        max_in_flight: int = 4,
+        pacing: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.datasource = datasource
         self.data = wrapped(data)
         self.wait = wait
         self.compression = compression
+        self.delivery = delivery
+        self.batch_id_column = batch_id_column
+        self.max_in_flight = max_in_flight
+        self.pacing = pacing
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send the rows."""
-        data = unwrapped(self.data)
-        journal = LoadJournal(task_state_store(context), attempt_of(context, int(self.retries or 0)))
+        return self._load(unwrapped(self.data), context).as_xcom()
+
+    def _load(self, data: Any, context: Context) -> LoadResult:
+        memory = LoadMemory(
+            load_id=load_id_of(context, self),
+            store=task_state_store(context),
+            attempt=attempt_of(context, int(self.retries or 0)),
+        )
         began = time.monotonic()
         with clear_failure():
             self.quarantine_policy()
-            journal.refuse_to_repeat(self.datasource)
             result = self.hook.send_events(
-                self.datasource, data, wait=self.wait, compression=self.compression, journal=journal
+                self.datasource,
+                data,
+                wait=self.wait,
+                compression=self.compression,
+                delivery=self.delivery,
+                batch_id_column=self.batch_id_column,
+                max_in_flight=self.max_in_flight,
+                pacing=self.pacing,
+                memory=memory,
             )
-            self.log.info("%d rows are in data source '%s'.", result.successful_rows, self.datasource)
             self.judge_quarantine(
                 Load(
                     datasource=self.datasource,
@@ -71,4 +107,4 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
                     seconds=time.monotonic() - began,
                 )
             )
-        return {"successful_rows": result.successful_rows, "quarantined_rows": result.quarantined_rows}
+        return result

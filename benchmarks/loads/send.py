@@ -23,7 +23,7 @@ from airflow_provider_tinybird.api.client import Client  # noqa: E402
 from airflow_provider_tinybird.api.models import FileFormat  # noqa: E402
 from airflow_provider_tinybird.api.settings import Settings, Token  # noqa: E402
 from airflow_provider_tinybird.files import file_to_send  # noqa: E402
-from airflow_provider_tinybird.loads import send_batches  # noqa: E402
+from airflow_provider_tinybird.loads import LoadOptions, send_batches  # noqa: E402
 from airflow_provider_tinybird.ndjson import batches  # noqa: E402
 
 IN_FLIGHT = 4
@@ -35,7 +35,8 @@ def load(client: Client, data: Any, rows: int, in_flight: int = IN_FLIGHT) -> Co
 
     def work() -> int:
         nonlocal sent
-        result = send_batches(client, "events", batches(data))
+        options = LoadOptions(max_in_flight=in_flight, pacing=False)
+        result = send_batches(client, "events", batches(data), options=options)
         sent = result.successful_rows
         return 0
 

@@ -156,14 +156,14 @@ ROW = {"day": "2013-03-01", "carrier": "DL", "delay": 1}
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_events(box, run_here, data, compression):
     value = run_here(TinybirdEventsOperator, datasource="flights", data=data, compression=compression)
-    assert value == {"successful_rows": 2, "quarantined_rows": 0}
+    assert (value["successful_rows"], value["quarantined_rows"]) == (2, 0)
     assert box.rows("SELECT * FROM flights") == [ROW, ROW]
 
 
 def test_events_that_do_not_fit(box, run_here):
     bad = {**ROW, "delay": "many"}
     value = run_here(TinybirdEventsOperator, datasource="flights", data=[ROW, bad], on_quarantine="warn")
-    assert value == {"successful_rows": 1, "quarantined_rows": 1}
+    assert (value["successful_rows"], value["quarantined_rows"]) == (1, 1)
     assert (box.count(), box.count("flights_quarantine")) == (1, 1)
 
 

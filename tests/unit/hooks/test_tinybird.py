@@ -38,7 +38,10 @@ class TestByHand:
     @pytest.mark.parametrize("data", [[{"a": 1}], {"a": 1}, '{"a":1}', pd.DataFrame({"a": [1]}), lambda: [{"a": 1}]])
     def test_send_events(self, hook, tinybird, data):
         tinybird.on("POST /v0/events", {"successful_rows": 1, "quarantined_rows": 0})
-        assert hook.send_events("flights", data) == EventsResult(1, 0)
+        result = hook.send_events("flights", data)
+        assert isinstance(result, EventsResult)
+        assert (result.successful_rows, result.quarantined_rows) == (1, 0)
+        assert (result.batches, result.bytes) == (1, len(tinybird.only.body))
         assert tinybird.only.query == {"name": "flights", "wait": "true"}
         assert tinybird.only.body == b'{"a":1}\n'
 

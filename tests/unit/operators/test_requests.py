@@ -196,7 +196,8 @@ class TestEvents:
     def test_any_kind_of_data(self, tinybird, data):
         tinybird.on("POST /v0/events", {"successful_rows": 1, "quarantined_rows": 0})
         value = run(TinybirdEventsOperator, datasource="flights", data=data)
-        assert value == {"successful_rows": 1, "quarantined_rows": 0}
+        size = len(tinybird.only.body)
+        assert value == {"successful_rows": 1, "quarantined_rows": 0, "batches": 1, "bytes": size, "skipped_rows": 0}
         assert json.loads(tinybird.only.body) == {"a": 1, "b": "ä"}
         assert tinybird.only.query == {"name": "flights", "wait": "true"}
 

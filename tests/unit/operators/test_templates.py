@@ -33,6 +33,8 @@ NOT_TEMPLATED = {
     "dialect_new_line": "a line end, which rendering would strip",
     "max_size": "a limit that the author sets",
     "compression": "how rows travel, not what they are",
+    "delivery": "a choice of the DAG's author, to be read where the DAG is read",
+    "max_in_flight": "how rows travel, not what they are",
 }
 """Arguments that are no template fields, and why. Switches are none either: a rendered 'False' would be true."""
 

@@ -1,0 +1,22 @@
+"""Rows on their way in as events: several requests at a time, and each batch once."""
+
+from __future__ import annotations
+
+from airflow_provider_tinybird.loads.data import LoadMemory, load_data
+from airflow_provider_tinybird.loads.errors import LoadInterruptedError, ResumableLoadError, SourceChangedError
+from airflow_provider_tinybird.loads.load import send_batches
+from airflow_provider_tinybird.loads.options import Compression, Delivery, LoadOptions
+from airflow_provider_tinybird.loads.tally import LoadResult
+
+__all__ = [
+    "Compression",
+    "Delivery",
+    "LoadInterruptedError",
+    "LoadMemory",
+    "LoadOptions",
+    "LoadResult",
+    "ResumableLoadError",
+    "SourceChangedError",
+    "load_data",
+    "send_batches",
+]

@@ -1,0 +1,71 @@
+"""From data of any kind to a load: checked, encoded, and with the books that its delivery needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.durable import Attempt, Store
+from airflow_provider_tinybird.loads.books import Books, NoBooks
+from airflow_provider_tinybird.loads.counts import Target
+from airflow_provider_tinybird.loads.exactly_once import ExactlyOnce
+from airflow_provider_tinybird.loads.ledger import Ledger, note_exactly_once
+from airflow_provider_tinybird.loads.load import send_batches
+from airflow_provider_tinybird.loads.options import Delivery, LoadOptions
+from airflow_provider_tinybird.loads.tally import LoadResult, rows_of
+from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches, check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadMemory:
+    """What tells one load from another, and where it remembers how far it is.
+
+    :param load_id: names the load: the same for each attempt.
+    :param store: keeps JSON from one attempt to the next; ``None`` where there is none (before Airflow 3.3).
+    :param attempt: the attempt.
+    """
+
+    load_id: str | None = None
+    store: Store | None = None
+    attempt: Attempt = field(default_factory=lambda: Attempt(max_tries=0))
+
+
+def load_data(
+    client: Client, datasource: str, data: Any, options: LoadOptions, memory: LoadMemory | None = None
+) -> LoadResult:
+    """Send data as events.
+
+    What is in memory is looked through before the first body is sent, so that a value that cannot be sent is found while
+    nothing is in. What comes from an iterator or a function is encoded as it comes.
+
+    :param client: sends it.
+    :param datasource: name of the data source.
+    :param data: see :func:`~airflow_provider_tinybird.ndjson.batches`.
+    :param options: how to send it.
+    :param memory: what is remembered.
+    :raises TinybirdError: see :func:`~airflow_provider_tinybird.loads.send_batches`.
+    """
+    books = _books(client, datasource, options, memory or LoadMemory())
+    try:
+        check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+    except (EncodeError, UnsupportedDataError) as e:
+        raise InvalidInputError(f"Nothing was sent to '{datasource}': {e}") from e
+    encoded = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+    return send_batches(client, datasource, encoded, options=options, books=books, total=rows_of(data))
+
+
+def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMemory) -> Books:
+    if options.delivery is not Delivery.EXACTLY_ONCE:
+        if memory.store is None:
+            return NoBooks()
+        return Ledger(memory.store, memory.attempt, datasource, options.delivery)
+    if not memory.load_id:
+        raise InvalidInputError(
+            "delivery='exactly_once' needs load_id, a name that is the same whenever this load is tried again, such as the DAG's and the "
+            "run's id; the operator makes one."
+        )
+    target = Target.opened(client, datasource, options.batch_id_column or "")
+    note_exactly_once(memory.store, memory.attempt, datasource)
+    return ExactlyOnce(target, memory.load_id, is_retry=memory.attempt.is_retry)
