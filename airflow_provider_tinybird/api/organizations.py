@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import pairs, resource_name
+from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, submitted_job
 from airflow_provider_tinybird.api.resources import Named
 from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, json_body, named_list, nothing, one_named
@@ -100,6 +103,18 @@ def create_branch(name: str, *, data: str | None = None) -> Call[Job]:
     )
 
 
+def list_branches_v0() -> Call[tuple[Named, ...]]:
+    """List the branches as Classic's command line does: ``GET /v0/environments``. Scope: ``ADMIN``."""
+    return _list("branches", "/v0/environments", "environments", scope="ADMIN")
+
+
+def create_branch_v0(name: str, *, data: str | None = None) -> Call[Job]:
+    """Create a branch as Classic's command line does: ``POST /v0/environments``. Arguments, result and scope are those of
+    :func:`create_branch`.
+    """
+    return replace(create_branch(name, data=data), path="/v0/environments")
+
+
 def get_branch(name: str, *, with_token: bool = False) -> Call[Named]:
     """Get a branch. ``GET /v0/environments/{name}``. Scope: ``ADMIN``.
 
@@ -140,7 +155,7 @@ def create_tag(name: str, resources: Sequence[Named] = (), *, kind: str = "datas
     :param resources: what is tagged.
     :param kind: ``datasource`` or ``pipe``: what these are.
     """
-    listed = [{"id": one.id, "name": one.name, "type": kind} for one in resources]
+    listed = _tagged(resources, kind)
     return Call(
         what=f"create tag '{name}'",
         method="POST",
@@ -148,6 +163,32 @@ def create_tag(name: str, resources: Sequence[Named] = (), *, kind: str = "datas
         body=json_body({"name": name, **({"resources": listed} if listed else {})}),
         read=one_named,
         repeat=Repeat.ONCE,
+        scope="ADMIN",
+        find_out="Look at the tags (GET /v0/tags).",
+    )
+
+
+def update_tag(
+    tag: str, *, name: str | None = None, resources: Sequence[Named] | None = None, kind: str = "datasource"
+) -> Call[Named]:
+    """Rename a tag, or put it on other things. ``PUT /v0/tags/{name}`` with JSON. Scope: ``ADMIN``.
+
+    :param name: its new name.
+    :param resources: what it is on from then on, instead of what it was on.
+    :param kind: ``datasource`` or ``pipe``: what these are.
+    """
+    if name is None and resources is None:
+        raise InvalidInputError(f"Nothing to change about tag '{tag}': give name or resources.")
+    content: dict[str, Any] = {"name": tag if name is None else name}
+    if resources is not None:
+        content["resources"] = _tagged(resources, kind)
+    return Call(
+        what=f"update tag '{tag}'",
+        method="PUT",
+        path=f"/v0/tags/{resource_name('tag', tag)}",
+        body=json_body(content),
+        read=one_named,
+        repeat=Repeat.ONCE if name else Repeat.IDEMPOTENT,
         scope="ADMIN",
         find_out="Look at the tags (GET /v0/tags).",
     )
@@ -168,6 +209,10 @@ def delete_tag(name: str) -> Call[None]:
 def list_regions() -> Call[tuple[Named, ...]]:
     """List the regions of Tinybird. ``GET /v0/regions``; any token, or none."""
     return _list("regions", "/v0/regions", "regions", scope="")
+
+
+def _tagged(resources: Sequence[Named], kind: str) -> list[dict[str, str]]:
+    return [{"id": one.id, "name": one.name, "type": kind} for one in resources]
 
 
 def _list(

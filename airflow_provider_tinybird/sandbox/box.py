@@ -6,8 +6,12 @@ import fcntl
 import shutil
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from airflow_provider_tinybird.sandbox.auth import Token
+from airflow_provider_tinybird.sandbox.datafile import Project
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.faults import Monitor
 from airflow_provider_tinybird.sandbox.job_log import JobLog
@@ -50,6 +54,16 @@ class Options:
     faults: bytes | None = None
 
 
+@dataclass(frozen=True)
+class Branch:
+    """A branch: a name and a token for the one workspace."""
+
+    id: str
+    name: str
+    token: Token
+    created_at: datetime
+
+
 class Sandbox:
     """Engine, workspace and jobs over one data directory.
 
@@ -76,8 +90,11 @@ class Sandbox:
         self.monitor = Monitor()
         self.events_limit = RateLimit(options.events_per_second, 1, "events requests", EVENTS_PER_SECOND)
         self.imports_limit = RateLimit(options.imports_per_minute, 60, "imports", IMPORTS_PER_MINUTE)
+        self.project: Project | None = None
         self.paused: set[str] = set()
         self.workspace_names: set[str] = set()
+        self.branches: dict[str, Branch] = {}
+        self.tags: dict[str, dict[str, Any]] = {}
 
     def spool_path(self) -> Path:
         """A path for a file on its way into the engine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from airflow_provider_tinybird.sandbox import clock, faults_file
+from airflow_provider_tinybird.sandbox import clock, faults_file, project
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.engine import DATABASE
 from airflow_provider_tinybird.sandbox.errors import bad_request
@@ -69,7 +69,7 @@ def reset(box: Sandbox, _call: Call) -> Answer:
     box.jobs.clear()
     for path in box.spool.iterdir():  # of imports that failed, kept for a retry
         path.unlink(missing_ok=True)
-    box.workspace.forget_what_is_not_of_the_project()
+    project.reset(box)
     for row in box.engine.rows(
         f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND total_rows > 0 AND engine != 'MaterializedView'"  # noqa: S608
     ):
@@ -80,7 +80,8 @@ def reset(box: Sandbox, _call: Call) -> Answer:
         path.unlink(missing_ok=True)
     shutil.rmtree(box.sinks, ignore_errors=True)
     box.paused.clear()
-    box.workspace_names.clear()
+    for named in (box.workspace_names, box.branches, box.tags):
+        named.clear()
     box.log.clear()
     clock.reset()
     for limit in (box.events_limit, box.imports_limit):

@@ -21,7 +21,7 @@ from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, swapped_in
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
-_MODES = ("append", "replace")
+MODES = ("append", "replace")
 _OWN = ("_mode", "on_demand_compute")
 
 
@@ -33,8 +33,8 @@ def run_copy(box: Sandbox, call: Call) -> Answer:
     token.require(pipe_read_scope(pipe.name), PIPES_CREATE)
     token.require(append_scope(target.name), CREATE)
     mode = params.get("_mode") or node.settings.get("copy_mode", "append")
-    if mode not in _MODES:
-        raise bad_request(f"'_mode' must be one of {', '.join(_MODES)}, not '{mode}'")
+    if mode not in MODES:
+        raise bad_request(f"'_mode' must be one of {', '.join(MODES)}, not '{mode}'")
     flag(params, "on_demand_compute")
     query = copy_query(box, pipe, node, params)
     columns = checked_columns(box, query, target)
@@ -57,6 +57,19 @@ def pause(box: Sandbox, call: Call) -> Answer:
 def resume(box: Sandbox, call: Call) -> Answer:
     """``POST /v0/pipes/{name}/copy/resume``."""
     return _schedule(box, call, paused=False)
+
+
+def cancel(box: Sandbox, call: Call) -> Answer:
+    """``POST /v0/pipes/{name}/copy/cancel``: every copy of the pipe that waits or works, and its schedule stops."""
+    pipe, node = _copy_pipe(box, call)
+    call.caller.require(PIPES_CREATE)
+    running = [job for job in box.jobs.listed({"kind": "copy", "pipe_id": pipe.id}, None, None) if job.is_cancellable]
+    for job in running:
+        box.jobs.cancel(job)
+    if cron_of(node) is not None:
+        box.paused.add(pipe.name)
+    jobs = [job.shown(call.base_url) for job in running]
+    return json_answer({"id": pipe.id, "name": pipe.name, "schedule": schedule_of(box, pipe, node), "jobs": jobs})
 
 
 def copy_query(box: Sandbox, pipe: Pipe, node: NodeFile, params: dict[str, str]) -> str:
@@ -103,7 +116,7 @@ def _write(box: Sandbox, target: DataSource, mode: str, columns: list[str], quer
             # The engine's count has the rows of the views in it.
             return _written_since(box, target, before) if materialized.views_below(box, target) else written
     views = materialized.views_below(box, target)
-    with engine.locked(target.name, *(view.target for view in views)):
+    with engine.locked(target.name, *materialized.tables_to_hold(box, views)):
         with swapped_in(engine, target) as copy:
             job.check()
             written = engine.run(f"INSERT INTO {qualified(copy)} ({names}) {query}", job.marker)

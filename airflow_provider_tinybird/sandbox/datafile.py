@@ -96,6 +96,7 @@ class DatasourceFile:
 
     :param engine_options: the ``ENGINE_...`` keys, without that prefix and in lower case: ``sorting_key``, ``ttl``, ...
     :param forward_query: the SELECT list that turns the deployed schema into this one.
+    :param connector: the ``IMPORT_...`` or ``KAFKA_...`` keys, in lower case.
     """
 
     name: str
@@ -107,6 +108,7 @@ class DatasourceFile:
     tokens: tuple[TokenGrant, ...]
     shared_with: tuple[str, ...]
     source: Path
+    connector: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,9 @@ def parse_datasource(text: str, path: Path) -> DatasourceFile:
         tokens=_tokens(lines, path),
         shared_with=tuple(re.findall(r"[^\s,]+", single["shared_with"].value)) if "shared_with" in single else (),
         source=path,
+        connector=MappingProxyType(
+            {key: one.value for key, one in single.items() if key.startswith(_CONNECTOR_PREFIXES)}
+        ),
     )
 
 

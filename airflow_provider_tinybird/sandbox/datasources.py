@@ -99,7 +99,7 @@ def described(box: Sandbox, datasource: DataSource) -> dict[str, Any]:
         "tags": {},
         "headers": {},
         "indexes": [],
-        "shared_with": [],
+        "shared_with": list(datasource.shared_with),
         "used_by": used_by(box, datasource),
         "engine": {"engine": datasource.engine, **datasource.engine_options},
         "schema": {

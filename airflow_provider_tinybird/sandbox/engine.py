@@ -55,9 +55,10 @@ _READ_SETTINGS = {
 
 @dataclass(frozen=True)
 class ReadResult:
-    """The bytes of a query's result and what reading took."""
+    """The bytes of a query's result, how many rows they are, and what reading took."""
 
     body: bytes
+    rows: int
     rows_read: int
     elapsed: float
 
@@ -228,7 +229,7 @@ def _read(result: Any, most_bytes: int | None) -> ReadResult:
             f"Code: 396. DB::Exception: Limit for result exceeded, max bytes: {most_bytes}, current bytes: {result.size()}."
             " (TOO_MANY_ROWS_OR_BYTES)"
         )
-    return ReadResult(result.bytes(), result.storage_rows_read(), result.elapsed())
+    return ReadResult(result.bytes(), result.rows_read(), result.storage_rows_read(), result.elapsed())
 
 
 def _query(session: Any, sql: str, output_format: str) -> Any:

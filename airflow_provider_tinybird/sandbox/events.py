@@ -5,15 +5,17 @@ from __future__ import annotations
 import gzip
 import uuid
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
-from airflow_provider_tinybird.sandbox import zstd
+from airflow_provider_tinybird.sandbox import materialized, zstd
 from airflow_provider_tinybird.sandbox.auth import CREATE, append_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
 from airflow_provider_tinybird.sandbox.formats import DataFile
 from airflow_provider_tinybird.sandbox.inference import inferred_columns
 from airflow_provider_tinybird.sandbox.resources import DataSource
+from airflow_provider_tinybird.sandbox.service import EventsRequest
 from airflow_provider_tinybird.sandbox.sqltext import literal
 from airflow_provider_tinybird.sandbox.tables import counts_of, move_bad, move_good, staged
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
@@ -30,19 +32,29 @@ def send_events(box: Sandbox, call: Call) -> Answer:
     wait = flag(params, "wait")
     known = box.workspace.find_datasource(name)
     call.caller.require(append_scope(known.name if known else name), CREATE)
-    headers = box.events_limit.take(known.name if known else name)
-    kind = params.get("format", "ndjson")
+    done = EventsRequest(known.id if known else "", known.name if known else name, 500, call.body.size)
+    try:
+        headers = box.events_limit.take(known.name if known else name)
+        good, bad = _receive(box, call, name, known, params.get("format", "ndjson"))
+        done = replace(done, status=200 if wait else 202, rows=good, quarantined=bad)
+    except (ApiError, EngineError) as error:
+        done = replace(done, status=(of_engine(error) if isinstance(error, EngineError) else error).status)
+        raise
+    finally:
+        box.log.received(done)
+    return json_answer({"successful_rows": good, "quarantined_rows": bad}, done.status, headers)
+
+
+def _receive(box: Sandbox, call: Call, name: str, known: DataSource | None, kind: str) -> tuple[int, int]:
     if kind not in ("ndjson", "json"):
         raise bad_request(f"format '{kind}' is not supported: use ndjson or json")
     path = _unpacked(box, call)
     try:
         if kind == "json":
             _as_one_line(box, path)
-        datasource = known or _create(box, call, name, path)
-        good, bad = load_events(box, datasource, path)
+        return load_events(box, known or _create(box, call, name, path), path)
     finally:
         path.unlink(missing_ok=True)
-    return json_answer({"successful_rows": good, "quarantined_rows": bad}, 200 if wait else 202, headers)
 
 
 def load_events(box: Sandbox, datasource: DataSource, path: Path) -> tuple[int, int]:
@@ -57,10 +69,21 @@ def load_events(box: Sandbox, datasource: DataSource, path: Path) -> tuple[int, 
         done.appended(counts, file.size, counts.quarantined + counts.invalid)
         with box.engine.locked(datasource.name):
             if counts.good:
-                move_good(box.engine, datasource, stage, datasource.name)
+                _insert(box, datasource, stage)
             if counts.quarantined + counts.invalid:
                 move_bad(box.engine, datasource, stage, import_id, invalid_too=True)
     return counts.good, counts.quarantined + counts.invalid
+
+
+def _insert(box: Sandbox, datasource: DataSource, stage: str) -> None:
+    try:
+        move_good(box.engine, datasource, stage, datasource.name)
+    except EngineError as error:
+        # The engine has written the rows by then, and nothing into the targets of its views.
+        if not materialized.views_below(box, datasource):
+            raise
+        text = f"The rows are in Data Source '{datasource.name}', but a materialized view failed: {error.text}"
+        raise ApiError(422, text) from None
 
 
 def _unpacked(box: Sandbox, call: Call) -> Path:

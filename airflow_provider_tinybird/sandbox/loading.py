@@ -123,7 +123,7 @@ def _replace(box: Sandbox, plan: Plan, stage: str, counts: Counts) -> None:
         return
     datasource = plan.datasource
     views = materialized.views_below(box, datasource)
-    with box.engine.locked(datasource.name, *(view.target for view in views)):
+    with box.engine.locked(datasource.name, *materialized.tables_to_hold(box, views)):
         with swapped_in(box.engine, datasource) as copy:
             move_good(box.engine, datasource, stage, copy, plan.condition)
             if plan.condition is not None:

@@ -1,8 +1,9 @@
-"""How clients find a workspace on Tinybird Local: its tokens for anybody, its workspaces by name, its branches."""
+"""How clients find a workspace on Tinybird Local: its tokens for anybody, its workspaces by name."""
 
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import ADMIN
@@ -43,7 +44,7 @@ def list_workspaces(box: Sandbox, call: Call) -> Answer:
     found: dict[str, Any] = {
         "id": box.workspace.user_id,
         "email": USER_EMAIL,
-        "workspaces": [_described(box, name) for name in (NAME, *sorted(box.workspace_names))],
+        "workspaces": [described(box, name) for name in workspace_names(box)],
     }
     if flag(call.params(), "with_organization"):
         found |= {"organization_id": None, "organization_name": None}
@@ -60,18 +61,23 @@ def create_workspace(box: Sandbox, call: Call) -> Answer:
     name = needed(call.params(), "name")
     if name != NAME:
         box.workspace_names.add(name)
-    return json_answer(_described(box, name))
+    return json_answer(described(box, name))
 
 
-def list_branches(_box: Sandbox, call: Call) -> Answer:
-    """``GET /v1/environments``: there are no branches."""
-    call.caller.require(ADMIN)
-    return json_answer({"environments": []})
+def workspace_names(box: Sandbox) -> tuple[str, ...]:
+    """The names of the one workspace."""
+    return NAME, *sorted(box.workspace_names)
 
 
-def _described(box: Sandbox, name: str) -> dict[str, Any]:
+def id_of(box: Sandbox, name: str) -> str:
+    """The id that goes with a name of the workspace."""
+    return box.workspace.id if name == NAME else str(uuid.uuid5(uuid.NAMESPACE_OID, f"{box.workspace.id}/{name}"))
+
+
+def described(box: Sandbox, name: str) -> dict[str, Any]:
+    """The workspace by one of its names, as clients see it."""
     return {
-        "id": box.workspace.id,
+        "id": id_of(box, name),
         "name": name,
         "token": box.workspace.fixed_token(ADMIN_TOKEN),
         "plan": "local",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from dataclasses import dataclass
 
 from airflow_provider_tinybird.sandbox.box import Sandbox
@@ -65,10 +66,14 @@ def source_of(box: Sandbox, view: View) -> DataSource:
 
     :raises ApiError: 404, when it was dropped.
     """
+    return box.workspace.datasource(_source_name(box, view) or view.table)
+
+
+def _source_name(box: Sandbox, view: View) -> str | None:
     rows = box.engine.rows(
         f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND has(dependencies_table, {literal(view.table)})"
     )
-    return box.workspace.datasource(rows[0]["name"] if rows else view.table)
+    return rows[0]["name"] if rows else None
 
 
 def views_below(box: Sandbox, datasource: DataSource) -> list[View]:
@@ -79,7 +84,7 @@ def views_below(box: Sandbox, datasource: DataSource) -> list[View]:
             f"SELECT name, dependencies_table AS views FROM system.tables WHERE database = {literal(DATABASE)}"
         )
     }
-    known = {view.table: view for pipe in box.workspace.pipes.values() for view in views_of(pipe)}
+    known = {view.table: view for view in all_views(box)}
     found: list[View] = []
     waiting = [datasource.name]
     while waiting:
@@ -91,12 +96,35 @@ def views_below(box: Sandbox, datasource: DataSource) -> list[View]:
     return found
 
 
+def all_views(box: Sandbox) -> list[View]:
+    """The materialized nodes of all pipes."""
+    return [view for pipe in box.workspace.pipes.values() for view in views_of(pipe)]
+
+
+def tables_to_hold(box: Sandbox, views: list[View]) -> set[str]:
+    """What has to stand still while ``rebuild`` fills the targets of views: these, and what else feeds them."""
+    targets = {view.target for view in views}
+    others = {_source_name(box, view) for view in all_views(box) if view.target in targets}
+    return targets | {name for name in others if name}
+
+
 def rebuild(box: Sandbox, views: list[View]) -> None:
-    """Fill the targets of views anew from their sources, each at once for its readers. The caller holds their locks."""
-    for view in views:
-        target = box.workspace.datasource(view.target)
-        with swapped_in(box.engine, target) as copy:
-            fill(box, view, copy, {})
+    """Fill the targets of views anew, each at once for its readers, and from all views into it: the rows of other sources stay.
+
+    The caller holds ``tables_to_hold``.
+    """
+    targets = {view.target for view in views}
+    into: dict[str, list[View]] = {name: [] for name in targets}
+    sources: dict[str, set[str]] = {name: set() for name in targets}
+    for view in all_views(box):
+        source = _source_name(box, view)
+        if view.target in targets and source:  # a view whose source was dropped has nothing to bring
+            into[view.target].append(view)
+            sources[view.target] |= {source} & targets
+    for name in graphlib.TopologicalSorter(sources).static_order():
+        with swapped_in(box.engine, box.workspace.datasource(name)) as copy:
+            for view in into[name]:
+                fill(box, view, copy, {})
 
 
 def fill(box: Sandbox, view: View, into: str, sources: dict[str, str], marker: str | None = None) -> Written:

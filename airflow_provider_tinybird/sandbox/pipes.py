@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_tinybird.sandbox import materialized
 from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE, pipe_read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind, name_problem
+from airflow_provider_tinybird.sandbox.datafile_text import text_of_pipe
 from airflow_provider_tinybird.sandbox.datasources import picked, refuse_in_forward
-from airflow_provider_tinybird.sandbox.errors import bad_request
+from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe, stamp
 from airflow_provider_tinybird.sandbox.sqltext import names_in
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed, parsed_json
@@ -42,6 +44,8 @@ def create_pipe(box: Sandbox, call: Call) -> Answer:
     """``POST /v0/pipes``: JSON with nodes, or ``name`` and ``sql``. Its last node becomes the endpoint."""
     call.caller.require(PIPES_CREATE)
     refuse_in_forward(box)
+    if call.params().get("from"):
+        return _copy_of(box, call)
     given = _definition(call)
     name = needed(given, "name")
     nodes = tuple(_node(one, index, name) for index, one in enumerate(given["nodes"]))
@@ -57,6 +61,60 @@ def create_pipe(box: Sandbox, call: Call) -> Answer:
         drop(box, pipe)
         raise
     return json_answer(described(box, pipe, call.base_url))
+
+
+def update_pipe(box: Sandbox, call: Call) -> Answer:
+    """``PUT /v0/pipes/{name}``: ``name`` and ``description``."""
+    call.caller.require(PIPES_CREATE)
+    refuse_in_forward(box)
+    pipe, params = box.workspace.pipe(call.path_values["name"]), call.params()
+    name = params.get("name") or pipe.name
+    if name != pipe.name:
+        box.workspace.check_name("pipe", name)
+        readers = [
+            one.name
+            for one in box.workspace.pipes.values()
+            if any(pipe.name in names_in(node.sql) for node in one.nodes)
+        ]
+        if readers:
+            raise ApiError(409, f"Pipe '{pipe.name}' cannot be renamed: it is used by {', '.join(readers)}")
+    new = replace(pipe, name=name, description=params.get("description", pipe.description))
+    new = replace(new, ids={node.name: pipe.node_id(node) for node in pipe.nodes})
+    change(box, pipe, new)
+    return json_answer(described(box, new, call.base_url))
+
+
+def get_pipe_info(box: Sandbox, call: Call) -> Answer:
+    """``GET /v0/pipes/{name}.pipe``: as JSON, with the nodes under ``pipeline`` as well."""
+    pipe = box.workspace.pipe(call.path_values["name"])
+    call.caller.require(pipe_read_scope(pipe.name), PIPES_CREATE)
+    nodes = [
+        {"name": node.name, "sql": node.sql, "materialized": node.kind is NodeKind.MATERIALIZED} for node in pipe.nodes
+    ]
+    return json_answer({**described(box, pipe, call.base_url), "pipeline": {"nodes": nodes}})
+
+
+def get_pipe_file(box: Sandbox, call: Call) -> Answer:
+    """``GET /v1/pipes/{name}.pipe``: as the text of a file."""
+    pipe = box.workspace.pipe(call.path_values["name"])
+    call.caller.require(pipe_read_scope(pipe.name), PIPES_CREATE)
+    return Answer(200, text_of_pipe(pipe).encode(), "text/plain; charset=utf-8")
+
+
+def change(box: Sandbox, old: Pipe, new: Pipe) -> None:
+    """Let a pipe take another's place, with its views; when the engine refuses one, all is as before.
+
+    :raises EngineError: for a view that cannot be made.
+    """
+    materialized.drop_views(box, old)
+    box.workspace.put_pipe(old, new)
+    try:
+        materialized.create_views(box, new)
+    except Exception:
+        materialized.drop_views(box, new)
+        box.workspace.put_pipe(new, old)
+        materialized.create_views(box, old)
+        raise
 
 
 def delete_pipe(box: Sandbox, call: Call) -> Answer:
@@ -141,6 +199,25 @@ def described_node(box: Sandbox, pipe: Pipe, node: NodeFile) -> dict[str, Any]:
         target = box.workspace.find_datasource(node.settings.get("datasource", ""))
         shown["materialized"] = target.id if target else None
     return shown
+
+
+def _copy_of(box: Sandbox, call: Call) -> Answer:
+    """A pipe like another; instead of one with that name, whose endpoint stays where the name of its node does."""
+    params = call.params()
+    name, source = needed(params, "name"), box.workspace.pipe(params["from"])
+    nodes = tuple(replace(node, kind=NodeKind.STANDARD, settings={}) for node in source.nodes)
+    known = box.workspace.pipes.get(name)
+    if known is None:
+        pipe = Pipe(name, nodes, source.description)
+        box.workspace.add_pipe(pipe)
+        return json_answer(described(box, pipe, call.base_url))
+    endpoint = known.node_of(NodeKind.ENDPOINT)
+    nodes = tuple(
+        replace(node, kind=NodeKind.ENDPOINT) if endpoint and node.name == endpoint.name else node for node in nodes
+    )
+    pipe = replace(known, nodes=nodes, description=source.description)
+    change(box, known, pipe)
+    return json_answer(described(box, pipe, call.base_url))
 
 
 def _definition(call: Call) -> dict[str, Any]:

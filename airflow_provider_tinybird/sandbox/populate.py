@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE
 from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.datafile import NodeFile
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request, not_found
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.loading import checked_condition
 from airflow_provider_tinybird.sandbox.materialized import View, fill, source_of, views_of
 from airflow_provider_tinybird.sandbox.pipes import described_node
-from airflow_provider_tinybird.sandbox.resources import DataSource
+from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe
 from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
@@ -29,10 +31,17 @@ def run_populate(box: Sandbox, call: Call) -> Answer:
     node = pipe.node_named(call.path_values["node"])
     if node is None:
         raise not_found("Node", call.path_values["node"])
+    return json_answer({**described_node(box, pipe, node), "job": start(box, call, pipe, node, call.params())})
+
+
+def start(box: Sandbox, call: Call, pipe: Pipe, node: NodeFile, params: dict[str, str]) -> dict[str, Any]:
+    """Start to populate a node; the job as it is shown.
+
+    :raises ApiError: 400, for a node that is not materialized.
+    """
     view = next((one for one in views_of(pipe) if one.node.name == node.name), None)
     if view is None:
         raise bad_request(f"Node '{node.name}' is not materialized")
-    params = call.params()
     source = source_of(box, view)
     rows = _rows_of_source(box, source, params)
     empty_first = flag(params, "truncate")
@@ -48,9 +57,9 @@ def run_populate(box: Sandbox, call: Call) -> Answer:
     def work(job: Job) -> None:
         _populate(box, view, source, target, rows, empty_first, job)
 
-    shown = {**described_node(box, pipe, node), "job": job.shown(call.base_url)}
+    shown = job.shown(call.base_url)
     box.jobs.submit(job, work)
-    return json_answer(shown)
+    return shown
 
 
 def _populate(

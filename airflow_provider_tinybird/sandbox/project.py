@@ -6,7 +6,7 @@ from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import materialized
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.datafile import DatafileError, NodeKind, PipeFile, load_project
+from airflow_provider_tinybird.sandbox.datafile import DatafileError, NodeKind, PipeFile, Project, load_project
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError
 
 
@@ -15,7 +15,24 @@ def load(box: Sandbox, directory: Path) -> None:
 
     :raises DatafileError: for the first file that cannot be used, naming its line.
     """
-    project = load_project(directory)
+    box.project = load_project(directory)
+    _load(box, box.project)
+
+
+def reset(box: Sandbox) -> None:
+    """Drop what was made over HTTP; what of the project was changed or dropped is as in its files again. Rows are left alone."""
+    for pipe in list(box.workspace.pipes.values()):
+        if not pipe.from_project:
+            materialized.drop_views(box, pipe)
+    box.workspace.forget_what_is_not_of_the_project()
+    if box.project is not None and not box.workspace.is_as_in(box.project):
+        for pipe in list(box.workspace.pipes.values()):
+            materialized.drop_views(box, pipe)
+        box.workspace.drop_what_differs_from(box.project)
+        _load(box, box.project)
+
+
+def _load(box: Sandbox, project: Project) -> None:
     box.workspace.load(project)
     for file in project.pipes:
         _check_targets(box, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from airflow_provider_tinybird.sandbox.clock import now
@@ -29,6 +29,8 @@ class DataSource:
 
     :param engine_options: as in ``DatasourceFile``: ``sorting_key``, ``partition_key``, ...
     :param from_project: whether a project file defines it; a reset keeps it.
+    :param connector: what it is filled from by itself: the ``import_...`` or ``kafka_...`` settings of its file.
+    :param shared_with: ids of workspaces.
     """
 
     name: str
@@ -39,6 +41,8 @@ class DataSource:
     from_project: bool = False
     id: str = field(default_factory=resource_id)
     created_at: datetime = field(default_factory=now)
+    connector: Mapping[str, str] = field(default_factory=dict)
+    shared_with: tuple[str, ...] = ()
 
     @property
     def quarantine(self) -> str:
@@ -58,7 +62,10 @@ class Variable:
 
 @dataclass(frozen=True)
 class Pipe:
-    """A pipe: nodes in their order."""
+    """A pipe: nodes in their order.
+
+    :param ids: ids of nodes that were made or renamed over HTTP, by name.
+    """
 
     name: str
     nodes: tuple[NodeFile, ...]
@@ -66,10 +73,24 @@ class Pipe:
     from_project: bool = False
     id: str = field(default_factory=resource_id)
     created_at: datetime = field(default_factory=now)
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     def node_id(self, node: NodeFile) -> str:
-        """The id of one of its nodes, the same as long as the pipe and the name live."""
-        return f"t_{uuid.uuid5(uuid.NAMESPACE_OID, f'{self.id}/{node.name}').hex}"
+        """The id of one of its nodes, the same as long as it lives, also by another name."""
+        return self.ids.get(node.name) or f"t_{uuid.uuid5(uuid.NAMESPACE_OID, f'{self.id}/{node.name}').hex}"
+
+    def with_node(self, node: NodeFile) -> Pipe:
+        """The pipe with one more node at its end."""
+        return replace(self, nodes=(*self.nodes, node), ids={**self.ids, node.name: resource_id()})
+
+    def with_node_for(self, old: NodeFile, new: NodeFile) -> Pipe:
+        """The pipe with a node in the place of another, whose id it takes over."""
+        ids = {**self.ids, new.name: self.node_id(old)}
+        return replace(self, nodes=tuple(new if node is old else node for node in self.nodes), ids=ids)
+
+    def without_node(self, old: NodeFile) -> Pipe:
+        """The pipe without a node."""
+        return replace(self, nodes=tuple(node for node in self.nodes if node is not old))
 
     def node_of(self, kind: NodeKind) -> NodeFile | None:
         """Its first node of a kind."""

@@ -1,8 +1,7 @@
-# ruff: noqa: S608 - everything in these statements is written here, or through quoted() and literal()
-"""Service data sources: ``tinybird.jobs_log``, ``datasources_ops_log``, ``block_log``, ``pipe_stats_rt`` and ``endpoint_errors``.
+"""What the service data sources tell of: operations on data sources, calls of endpoints, sinks, requests to the Events API.
 
-Each is a view over a file of JSON lines. An insert for each operation would cost more than many an operation does, and a line that is
-written survives a killed process.
+Each is a line of JSON in a file, and the service data sources are views over these. An insert for each operation would cost more than many
+an operation does, and a line that is written survives a killed process.
 """
 
 from __future__ import annotations
@@ -11,43 +10,18 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_tinybird.sandbox.engine import SERVICE_DATABASE, Engine, Written
+from airflow_provider_tinybird.sandbox.engine import Engine, Written
 from airflow_provider_tinybird.sandbox.job_log import JobLog
 from airflow_provider_tinybird.sandbox.jobs import Cancelled, Job
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now
-from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
+from airflow_provider_tinybird.sandbox.service_tables import make_views
 from airflow_provider_tinybird.sandbox.tables import Counts
-
-_OPERATION_COLUMNS = (
-    "timestamp DateTime, event_type String, datasource_id String, datasource_name String, result String,"
-    " elapsed_time Float32, error Nullable(String), Options.Names Array(String), Options.Values Array(String),"
-    " request_id String, import_id Nullable(String), job_id Nullable(String), rows Nullable(UInt64),"
-    " rows_quarantine Nullable(UInt64), blocks_ids Array(String), operation_id String, read_rows UInt64, read_bytes UInt64,"
-    " cpu_time Float32, memory_usage UInt64, written_rows UInt64, written_bytes UInt64, written_rows_quarantine UInt64,"
-    " written_bytes_quarantine UInt64, pipe_id String, pipe_name String, release String, resource_tags Array(String)"
-)
-_BLOCK_COLUMNS = (
-    "timestamp DateTime, request_id String, import_id String, job_id Nullable(String), source String, block_id String,"
-    " status String, datasource_id String, datasource_name String, start_offset Nullable(Int64), end_offset Nullable(Int64),"
-    " rows Nullable(Int32), parser Nullable(String), quarantine_lines Nullable(UInt32), empty_lines Nullable(UInt32),"
-    " bytes Nullable(UInt32), processing_time Nullable(Float32), processing_error Nullable(String)"
-)
-_ERROR_COLUMNS = (
-    "start_datetime DateTime, request_id String, pipe_id String, pipe_name String, params Nullable(String),"
-    " url Nullable(String), status_code Nullable(Int32), error Nullable(String), resource_tags Array(String)"
-)
-_CALL_COLUMNS = (
-    "start_datetime DateTime, pipe_id String, pipe_name String, token String, token_name String, duration Float32,"
-    " read_bytes UInt64, read_rows UInt64, cpu_time Float32, result_rows UInt64, url Nullable(String), status_code Int32,"
-    " request_id String, method String, release String, user_agent Nullable(String), client_ip Nullable(String),"
-    " resource_tags Array(String), memory_usage UInt64, replica String"
-)
 
 
 @dataclass
@@ -153,6 +127,73 @@ class EndpointCall:
         }
 
 
+@dataclass
+class SinkRun:
+    """A run of a sink; whoever does it fills in what came of it.
+
+    :param output: the files.
+    """
+
+    pipe: Pipe
+    job_id: str
+    options: dict[str, str]
+    parameters: dict[str, str]
+    output: list[str] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+    read_rows: int = 0
+    error: str | None = None
+    seconds: float = 0.0
+
+    def line(self) -> dict[str, Any]:
+        """The row of the log."""
+        return {
+            "timestamp": _time(),
+            "service": "local",
+            "pipe_id": self.pipe.id,
+            "pipe_name": self.pipe.name,
+            "result": "ok" if self.error is None else "error",
+            "error": self.error,
+            "elapsed_time": round(self.seconds, 6),
+            "job_id": self.job_id,
+            "read_rows": self.read_rows,
+            "written_rows": self.rows,
+            "written_bytes": self.bytes,
+            "output": self.output,
+            "parameters": self.parameters,
+            "options": self.options,
+        }
+
+
+@dataclass(frozen=True)
+class EventsRequest:
+    """A request to the Events API.
+
+    :param size: bytes as they came.
+    """
+
+    datasource_id: str
+    datasource: str
+    status: int
+    size: int
+    rows: int = 0
+    quarantined: int = 0
+
+    def line(self) -> dict[str, Any]:
+        """The row of the log."""
+        return {
+            "start_datetime": _time(),
+            "datasource_id": self.datasource_id,
+            "datasource_name": self.datasource,
+            "successful_requests": int(self.status < 400),
+            "error_requests": int(self.status >= 400),
+            "rows_successful": self.rows,
+            "rows_quarantined": self.quarantined,
+            "bytes_received": self.size,
+            "rate_limited": int(self.status == 429),
+        }
+
+
 class ServiceLog:
     """The files, and the views over them.
 
@@ -163,23 +204,10 @@ class ServiceLog:
     def __init__(self, engine: Engine, folder: Path, jobs: JobLog, workspace_id: str) -> None:
         self._operations = _Lines(folder / "operations.ndjson")
         self._calls = _Lines(folder / "endpoint_calls.ndjson")
-        operations = _lines_table(engine, "operations", self._operations.path)
-        calls = _lines_table(engine, "calls", self._calls.path)
-        _view(engine, "datasources_ops_log", _select(_OPERATION_COLUMNS), operations)
-        block = "SELECT arrayJoin(JSONExtractArrayRaw(line, 'blocks')) AS line"
-        _view(engine, "block_log", _select(_BLOCK_COLUMNS), f"({block} FROM {operations})")
-        failed = f"(SELECT line FROM {calls} WHERE JSONExtractInt(line, 'status_code') >= 400)"
-        _view(engine, "endpoint_errors", _select(_ERROR_COLUMNS), failed)
-        more = (
-            "toUInt8(JSONExtractInt(line, 'status_code') >= 400) AS error,"
-            " JSONExtract(line, 'error', 'Nullable(String)') AS error_message,"
-            " JSONExtract(line, 'parameters', 'Map(String, String)') AS parameters"
-        )
-        _view(engine, "pipe_stats_rt", f"{_select(_CALL_COLUMNS)}, {more}", calls)
-        changes = _lines_table(engine, "jobs", jobs.path)
-        last = "argMax(c.line, JSONExtractUInt(c.line, 'n')) AS line"
-        jobs_now = f"(SELECT {last} FROM {changes} AS c GROUP BY JSONExtractString(c.line, 'id'))"
-        _view(engine, "jobs_log", _jobs_select(workspace_id), jobs_now)
+        self._sinks = _Lines(folder / "sinks.ndjson")
+        self._events = _Lines(folder / "events.ndjson")
+        self._files = (self._operations, self._calls, self._sinks, self._events)
+        make_views(engine, {one.path.stem: one.path for one in self._files} | {"jobs": jobs.path}, workspace_id)
 
     @contextmanager
     def operation(
@@ -200,7 +228,7 @@ class ServiceLog:
             found.error = "The job was cancelled"
             raise
         except Exception as error:
-            found.error = getattr(error, "text", None) or f"{type(error).__name__}: {error}"
+            found.error = _text(error)
             raise
         finally:
             found.seconds = time.monotonic() - started
@@ -210,10 +238,30 @@ class ServiceLog:
         """Log a call of an endpoint."""
         self._calls.add(call.line())
 
+    @contextmanager
+    def sink(
+        self, pipe: Pipe, job: Job, options: Mapping[str, str], parameters: Mapping[str, str]
+    ) -> Iterator[SinkRun]:
+        """Log a run of a sink: also when it fails."""
+        found = SinkRun(pipe, job.id, dict(options), dict(parameters))
+        started = time.monotonic()
+        try:
+            yield found
+        except Exception as error:
+            found.error = "The job was cancelled" if isinstance(error, Cancelled) else _text(error)
+            raise
+        finally:
+            found.seconds = time.monotonic() - started
+            self._sinks.add(found.line())
+
+    def received(self, request: EventsRequest) -> None:
+        """Log a request to the Events API."""
+        self._events.add(request.line())
+
     def clear(self) -> None:
         """Empty the logs; that of the jobs is emptied with the jobs."""
-        self._operations.clear()
-        self._calls.clear()
+        for file in self._files:
+            file.clear()
 
 
 class _Lines:
@@ -233,45 +281,8 @@ class _Lines:
             self.path.write_bytes(b"")
 
 
-def _lines_table(engine: Engine, name: str, path: Path) -> str:
-    """A table over a file of lines: a query of a user may read it, but no table function. What a killed process left half is skipped."""
-    table = f"{SERVICE_DATABASE}.{quoted(f'.{name}')}"
-    engine.run(f"CREATE OR REPLACE TABLE {table} (line String) ENGINE = File(LineAsString, {literal(str(path))})")
-    return f"(SELECT line FROM {table} WHERE isValidJSON(line))"
-
-
-def _jobs_select(workspace_id: str) -> str:
-    facts = "JSONExtractRaw(line, 'facts')"
-    times = ", ".join(
-        f"CAST(substring(replaceOne(JSONExtract(line, '{name}', 'Nullable(String)'), 'T', ' '), 1, 23), '{kind}') AS {name}"
-        for name, kind in (
-            ("created_at", "DateTime64(3)"),
-            ("started_at", "Nullable(DateTime64(3))"),
-            ("updated_at", "DateTime64(3)"),
-        )
-    )
-    return (
-        "JSONExtractString(line, 'id') AS job_id, JSONExtract(line, 'kind', 'LowCardinality(String)') AS job_type,"
-        " JSONExtract(line, 'status', 'LowCardinality(String)') AS status, JSONExtract(line, 'error', 'Nullable(String)') AS error,"
-        f" {literal(workspace_id)} AS workspace_id, CAST(NULL, 'Nullable(String)') AS request_id,"
-        " JSONExtract(line, 'facts', 'pipe_id', 'Nullable(String)') AS pipe_id,"
-        " JSONExtract(line, 'facts', 'datasource', 'id', 'Nullable(String)') AS datasource_id,"
-        f" {times}, {facts} AS job_metadata"
-    )
-
-
-def _columns(text: str) -> Sequence[tuple[str, str]]:
-    return [tuple(part.strip().split(" ", 1)) for part in text.split(", ")]  # type: ignore[misc]
-
-
-def _select(columns: str) -> str:
-    return ", ".join(
-        f"JSONExtract(line, {literal(name)}, {literal(kind)}) AS {quoted(name)}" for name, kind in _columns(columns)
-    )
-
-
-def _view(engine: Engine, name: str, select: str, source: str) -> None:
-    engine.run(f"CREATE OR REPLACE VIEW {SERVICE_DATABASE}.{quoted(name)} AS SELECT {select} FROM {source}")
+def _text(error: Exception) -> str:
+    return getattr(error, "text", None) or f"{type(error).__name__}: {error}"
 
 
 def _time() -> str:

@@ -16,6 +16,7 @@ from airflow_provider_tinybird.sandbox.errors import EngineError, bad_request, o
 from airflow_provider_tinybird.sandbox.formats import checked_format
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.pipes import described_node
+from airflow_provider_tinybird.sandbox.service import SinkRun
 from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
 
@@ -51,8 +52,11 @@ def run_sink(box: Sandbox, call: Call) -> Answer:
     node = pipe.node_of(NodeKind.SINK)
     if node is None:
         raise bad_request(f"Pipe '{pipe.name}' is not a sink pipe: its type is {pipe.type}")
-    output = _output(node, params, pipe.name)
-    query = copy_query(box, pipe, node, {key: value for key, value in params.items() if key not in _OVERRIDES})
+    output = output_of(node, params, pipe.name)
+    given = {key: value for key, value in params.items() if key not in _OVERRIDES}
+    query = copy_query(box, pipe, node, given)
+    options = {"format": output.format, "compression": output.compression, "write_strategy": output.strategy}
+    options |= {"file_template": output.template, "path": str(output.folder)}
     try:
         box.engine.check(query)
     except EngineError as error:
@@ -69,32 +73,36 @@ def run_sink(box: Sandbox, call: Call) -> Answer:
     )
 
     def work(job: Job) -> None:
-        job.facts["output"] = [str(path.relative_to(box.sinks)) for path in write(box, output, query, job)]
+        with box.log.sink(pipe, job, options, given) as done:
+            write(box, output, query, job, done)
+        job.facts["output"] = done.output
 
     shown = {**described_node(box, pipe, node), "job": job.shown(call.base_url)}
     box.jobs.submit(job, work)
     return json_answer(shown)
 
 
-def write(box: Sandbox, output: Output, query: str, job: Job) -> list[Path]:
+def write(box: Sandbox, output: Output, query: str, job: Job, done: SinkRun) -> None:
     """Run the query, and write a file for each value of its template."""
     folder = (box.sinks / output.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     for name, condition in _files(box, output, query):
         job.check()
         sql = f"/* {job.marker} */ SELECT * FROM (\n{query}\n) WHERE {condition}"  # noqa: S608
-        content = box.engine.read(
+        result = box.engine.read(
             sql, _FORMATS[output.format], {"max_execution_time": "0", "max_result_bytes": "0"}, None
-        ).body
+        )
+        content = result.body
         if output.compression == "gzip":
             content = gzip.compress(content)
         path = _path(folder, name, output)
         fresh = path.with_name(f".{uuid.uuid4().hex}")
         fresh.write_bytes(content)
         fresh.replace(path)
-        paths.append(path)
-    return paths
+        done.output.append(str(path.relative_to(box.sinks)))
+        done.rows += result.rows
+        done.read_rows += result.rows_read
+        done.bytes += len(content)
 
 
 def _files(box: Sandbox, output: Output, query: str) -> list[tuple[str, str]]:
@@ -122,7 +130,12 @@ def _text_of(column: str, pattern: str | None) -> str:
     return f"formatDateTime({quoted(column)}, {literal(pattern)})" if pattern else f"toString({quoted(column)})"
 
 
-def _output(node: NodeFile, params: dict[str, str], pipe: str) -> Output:
+def output_of(node: NodeFile, params: dict[str, str], pipe: str) -> Output:
+    """Where a sink node writes.
+
+    :param params: of one run, which win over those of the node.
+    :raises ApiError: 400.
+    """
     settings = {**{key.removeprefix("export_"): value for key, value in node.settings.items()}, **params}
     bucket = settings.get("path") or settings.get("bucket_uri") or settings.get("kafka_topic") or ""
     folder = PurePosixPath(re.sub(r"^\w+://", "", bucket).strip("/"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,7 @@ def save(path: Path, state: State) -> None:
     kept = {
         "workspace_id": state.workspace_id,
         "user_id": state.user_id,
-        "datasources": [
-            {**asdict(one), "created_at": one.created_at.isoformat(), "engine_options": dict(one.engine_options)}
-            for one in state.datasources
-        ],
+        "datasources": [_datasource_as_json(one) for one in state.datasources],
         "pipes": [_pipe_as_json(one) for one in state.pipes],
         "tokens": [{**asdict(one), "scopes": sorted(one.scopes)} for one in state.tokens],
         "variables": [
@@ -81,10 +78,20 @@ def _variable(kept: Mapping[str, Any]) -> Variable:
     )
 
 
+def _datasource_as_json(datasource: DataSource) -> dict[str, Any]:
+    plain = replace(datasource, engine_options=dict(datasource.engine_options), connector=dict(datasource.connector))
+    return {**asdict(plain), "created_at": datasource.created_at.isoformat()}
+
+
 def _datasource(kept: Mapping[str, Any]) -> DataSource:
     columns = tuple(Column(**column) for column in kept["columns"])
     # A project says at every start what is of the project, so that a file which was removed from it is gone after a reset.
-    fresh = {"columns": columns, "created_at": datetime.fromisoformat(kept["created_at"]), "from_project": False}
+    fresh: dict[str, Any] = {
+        "columns": columns,
+        "created_at": datetime.fromisoformat(kept["created_at"]),
+        "from_project": False,
+    }
+    fresh["shared_with"] = tuple(kept.get("shared_with", ()))
     return DataSource(**{**kept, **fresh})
 
 
@@ -112,4 +119,5 @@ def _pipe_as_json(pipe: Pipe) -> dict[str, Any]:
         "description": pipe.description,
         "id": pipe.id,
         "created_at": pipe.created_at.isoformat(),
+        "ids": dict(pipe.ids),
     }

@@ -88,7 +88,7 @@ def _check_definition(engine: Engine, datasource: DataSource) -> None:
 def create_statement(datasource: DataSource, table: str) -> str:
     """The CREATE TABLE of a data source, under any name."""
     options = datasource.engine_options
-    listed = ", ".join(_column(column) for column in datasource.columns)
+    listed = ", ".join(column_definition(column) for column in datasource.columns)
     name = datasource.engine.removeprefix("Replicated").split("(")[0]
     arguments = ", ".join(options[key] for key in _ARGUMENTS.get(name, ()) if options.get(key))
     statement = f"CREATE TABLE IF NOT EXISTS {qualified(table)} ({listed}) ENGINE = {name}({arguments})"
@@ -109,7 +109,8 @@ def _key(text: str) -> str:
     return "tuple()" if text.strip() in ("", "tuple()") else re.sub(r"^\((.*)\)$", r"\1", text.strip(), flags=re.DOTALL)
 
 
-def _column(column: Column) -> str:
+def column_definition(column: Column) -> str:
+    """A column in a CREATE or an ALTER."""
     default = f" DEFAULT {column.default}" if column.default is not None else ""
     return f"{quoted(column.name)} {column.type}{default}{f' {column.codec}' if column.codec else ''}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import state
 from airflow_provider_tinybird.sandbox.auth import ADMIN, Token, new_token_text
-from airflow_provider_tinybird.sandbox.datafile import DatafileError, Project, name_problem
+from airflow_provider_tinybird.sandbox.datafile import DatafileError, DatasourceFile, Project, name_problem
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
 from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
@@ -61,15 +61,7 @@ class Workspace:
         """
         for file in project.datasources:
             before = self.datasources.get(file.name)
-            loaded = DataSource(
-                file.name,
-                file.columns,
-                file.engine,
-                dict(file.engine_options),
-                file.description,
-                True,
-                *_identity(before),
-            )
+            loaded = _from_file(file, before)
             if before and _definition(before) != _definition(loaded):
                 reason = f"data source {file.name} has another schema in the data directory: use another --data, or an empty one"
                 raise DatafileError(file.source, 1, reason)
@@ -81,6 +73,23 @@ class Workspace:
             known = self.pipes.get(pipe.name)
             self.pipes[pipe.name] = Pipe(pipe.name, pipe.nodes, pipe.description, True, *_identity(known))
         self.save()
+
+    def is_as_in(self, project: Project) -> bool:
+        """Whether what came from a project is as it came."""
+        datasources = {one.name: _as_loaded(one) for one in self.datasources.values() if one.from_project}
+        pipes = {one.name: (one.nodes, one.description) for one in self.pipes.values() if one.from_project}
+        return datasources == _files(project) and pipes == {
+            one.name: (one.nodes, one.description) for one in project.pipes
+        }
+
+    def drop_what_differs_from(self, project: Project) -> None:
+        """Drop the data sources and pipes of a project that are not as they came."""
+        files = _files(project)
+        with self._lock:
+            for datasource in list(self.datasources.values()):
+                if files.get(datasource.name) != _as_loaded(datasource):
+                    self.drop(datasource)
+            self.pipes = {}
 
     def save(self) -> None:
         """Write what a later run with the same data directory must know."""
@@ -214,6 +223,13 @@ class Workspace:
             create_table(self._engine, datasource)
         self.datasources[datasource.name] = datasource
 
+    def put_datasource(self, old: DataSource, new: DataSource) -> None:
+        """Let a data source take another's place, among the others at the same position."""
+        with self._lock:
+            found = [new if one.name == old.name else one for one in self.datasources.values()]
+            self.datasources = {one.name: one for one in found}
+            self.save()
+
     def add_pipe(self, pipe: Pipe) -> None:
         """Make a pipe.
 
@@ -222,6 +238,13 @@ class Workspace:
         with self._lock:
             self.check_name("pipe", pipe.name)
             self.pipes[pipe.name] = pipe
+            self.save()
+
+    def put_pipe(self, old: Pipe, new: Pipe) -> None:
+        """Let a pipe take another's place, among the others at the same position."""
+        with self._lock:
+            pipes = [new if pipe.name == old.name else pipe for pipe in self.pipes.values()]
+            self.pipes = {pipe.name: pipe for pipe in pipes}
             self.save()
 
     def check_name(self, kind: str, name: str) -> None:
@@ -259,6 +282,28 @@ class Workspace:
 
 def _identity(known: DataSource | Pipe | None) -> tuple[str, datetime]:
     return (known.id, known.created_at) if known else (resource_id(), now())
+
+
+def _from_file(file: DatasourceFile, before: DataSource | None) -> DataSource:
+    return DataSource(
+        file.name,
+        file.columns,
+        file.engine,
+        dict(file.engine_options),
+        file.description,
+        True,
+        *_identity(before),
+        connector=dict(file.connector),
+    )
+
+
+def _files(project: Project) -> dict[str, tuple[object, ...]]:
+    return {file.name: _as_loaded(_from_file(file, None)) for file in project.datasources}
+
+
+def _as_loaded(datasource: DataSource) -> tuple[object, ...]:
+    known = _definition(datasource)
+    return datasource.name, known, datasource.description, dict(datasource.connector), datasource.shared_with
 
 
 def _definition(datasource: DataSource) -> tuple[object, ...]:

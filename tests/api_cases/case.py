@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from starlette.routing import Match, Route
 
-from airflow_provider_tinybird.api import definitions, nodes, pipe_definitions, tokens, variables
+from airflow_provider_tinybird.api import jobs, organizations, query
 from airflow_provider_tinybird.api.body import FileBody
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.api.models import FileFormat
-from airflow_provider_tinybird.api.resources import Scope
 from airflow_provider_tinybird.sandbox import app
 
 Sequence = tuple[Any, ...]
@@ -77,27 +78,37 @@ def a_file() -> FileBody:
     return FileBody(lambda: io.BytesIO(CSV), len(CSV), "text/csv")
 
 
+def rows(send: Send, sql: str) -> list[dict[str, Any]]:
+    """What a query finds now."""
+    return list(send(query.sql(sql)).data)
+
+
+def count(send: Send, datasource: str) -> int:
+    """How many rows a data source has now."""
+    return int(rows(send, f"SELECT count() AS n FROM {datasource}")[0]["n"])
+
+
+def file_of(send: Send) -> str:
+    """Where the sandbox serves a file of three rows."""
+    return f"{send(organizations.list_regions())[0].raw['api_host']}/files/sales.csv"
+
+
+def finished(job: Job, send: Send) -> Job:
+    """Wait for a job to end."""
+    deadline = time.monotonic() + 20
+    while not (found := send(jobs.get_job(job.id))).status.is_terminal:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    assert isinstance(found, Job)
+    return found
+
+
+def done(job: Job, send: Send) -> bool:
+    """Whether a job ends well."""
+    return finished(job, send).status is JobStatus.DONE
+
+
 JOB = {"id": "j-1", "job_id": "j-1", "status": "waiting", "kind": "import"}
-PIPE = {"id": "t_1", "name": "p", "nodes": []}
-NODE = {"id": "t_2", "name": "n", "sql": "SELECT 1"}
-TOKEN = {"id": "1", "name": "reader", "token": "p.e30.s", "scopes": [{"type": "PIPES:READ", "resource": "shops"}]}
-VARIABLE = {"name": "key", "type": "secret"}
 CSV_ = {"format": FileFormat.CSV}
 URL = "http://127.0.0.1:9/x.csv"
 FORM_URL = b"url=http%3A%2F%2F127.0.0.1%3A9%2Fx.csv"
-READER = Scope("PIPES:READ", "shops")
-A_TOKEN = (tokens.create_token("reader", [READER]),)
-A_VARIABLE = (variables.create_variable("key", "v"),)
-A_PIPE = (
-    pipe_definitions.create_pipe(
-        "mine", [pipe_definitions.NewNode("SELECT shop, amount AS total FROM sales", "first")]
-    ),
-)
-TWO = (*A_PIPE, nodes.create_node("mine", "SELECT * FROM first", name="second"))
-A_COPY = (*TWO, pipe_definitions.create_copy("mine", "second", "totals"))
-A_SINK = (
-    *TWO,
-    pipe_definitions.create_sink("mine", "second", connection="bucket", path="s3://b/x", file_template="f"),
-)
-AN_OTHER = (definitions.create_datasource("other", "day Date, n Int64"),)
-TWINS = (*AN_OTHER, definitions.create_datasource("twin", "day Date, n Int64"))

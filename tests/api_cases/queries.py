@@ -2,36 +2,87 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
+import pyarrow.parquet as pq
+
 from airflow_provider_tinybird.api import pipes, query
-from airflow_provider_tinybird.api.models import EndpointFormat
-from api_cases.case import Case
+from airflow_provider_tinybird.api.models import EndpointFormat, RawResult
+from api_cases.case import Case, Send
 
 LONG = {"unused": "x" * 4100}
+TOTALS = [{"shop": "a", "total": 3}, {"shop": "b", "total": 5}]
+TEXTS = {
+    EndpointFormat.CSV: '"shop","total"\n"a",3\n"b",5\n',
+    EndpointFormat.NDJSON: '{"shop":"a","total":3}\n{"shop":"b","total":5}\n',
+    EndpointFormat.PROMETHEUS: "# HELP rows rows of sales\n# TYPE rows gauge\nrows 3\n\n",
+}
+
+
+def as_expected(found: RawResult, _: Send) -> bool:
+    form = EndpointFormat(found.format)
+    if form is EndpointFormat.PARQUET:
+        return parquet(found)["total"] == [3, 5]
+    return found.text == TEXTS[form]
+
+
+def parquet(found: RawResult) -> dict[str, Any]:
+    return dict(pq.read_table(io.BytesIO(found.content)).to_pydict())
+
+
+def in_each_format(method: str, parameters: dict[str, str]) -> tuple[Case, ...]:
+    cases = []
+    for form in EndpointFormat:
+        if form is not EndpointFormat.JSON:
+            pipe = "metrics" if form is EndpointFormat.PROMETHEUS else "shops"
+            body = b"unused=" + b"x" * 4100 if method == "POST" else b""
+            sent = f"{method} /v0/pipes/{pipe}.{form.value}"
+            cases.append(Case(pipes.endpoint_as, (pipe, form, parameters), sent, body, shows=as_expected))
+    return tuple(cases)
+
 
 CASES = (
-    Case(query.sql, ("SELECT 1",), "POST /v0/sql", b"q=SELECT+1%0AFORMAT+JSON"),
-    Case(query.sql_by_get, ("SELECT 1",), "GET /v0/sql?q=SELECT+1%0AFORMAT+JSON"),
-    Case(query.sql_as, ("SELECT 1", "TSV"), "POST /v0/sql", b"q=SELECT+1%0AFORMAT+TSV"),
+    Case(
+        query.sql,
+        ("SELECT sum(amount) AS n FROM sales",),
+        "POST /v0/sql",
+        b"q=SELECT+sum%28amount%29+AS+n+FROM+sales%0AFORMAT+JSON",
+        shows=lambda found, _: list(found.data) == [{"n": 8}],
+    ),
+    Case(
+        query.sql_by_get,
+        ("SELECT 1 AS n",),
+        "GET /v0/sql?q=SELECT+1+AS+n%0AFORMAT+JSON",
+        shows=lambda found, _: list(found.data) == [{"n": 1}],
+    ),
+    Case(
+        query.sql_as,
+        ("SELECT 1", "TSV"),
+        "POST /v0/sql",
+        b"q=SELECT+1%0AFORMAT+TSV",
+        shows=lambda found, _: found.text == "1\n",
+    ),
     Case(
         query.sql_as_parquet,
-        ("SELECT 1",),
+        ("SELECT 'x' AS c",),
         "POST /v0/sql",
-        b"q=SELECT+1%0AFORMAT+Parquet&output_format_parquet_string_as_string=1",
+        b"q=SELECT+%27x%27+AS+c%0AFORMAT+Parquet&output_format_parquet_string_as_string=1",
+        shows=lambda found, _: parquet(found) == {"c": ["x"]},
     ),
-    Case(pipes.endpoint, ("shops", {"at_least": 1}), "GET /v0/pipes/shops.json?at_least=1"),
-    Case(pipes.endpoint, ("shops", LONG), "POST /v0/pipes/shops.json", b"unused=" + b"x" * 4100),
-    Case(pipes.endpoint_as, ("shops", EndpointFormat.CSV), "GET /v0/pipes/shops.csv"),
-    Case(pipes.endpoint_as, ("shops", EndpointFormat.NDJSON), "GET /v0/pipes/shops.ndjson"),
-    Case(pipes.endpoint_as, ("shops", EndpointFormat.PARQUET), "GET /v0/pipes/shops.parquet"),
-    Case(pipes.endpoint_as, ("metrics", EndpointFormat.PROMETHEUS), "GET /v0/pipes/metrics.prometheus"),
-    *(
-        Case(
-            pipes.endpoint_as,
-            ("metrics" if form is EndpointFormat.PROMETHEUS else "shops", form, LONG),
-            f"POST /v0/pipes/{'metrics' if form is EndpointFormat.PROMETHEUS else 'shops'}.{form.value}",
-            b"unused=" + b"x" * 4100,
-        )
-        for form in EndpointFormat
-        if form is not EndpointFormat.JSON
+    Case(
+        pipes.endpoint,
+        ("shops", {"at_least": 1}),
+        "GET /v0/pipes/shops.json?at_least=1",
+        shows=lambda found, _: list(found.data) == TOTALS,
     ),
+    Case(
+        pipes.endpoint,
+        ("shops", LONG),
+        "POST /v0/pipes/shops.json",
+        b"unused=" + b"x" * 4100,
+        shows=lambda found, _: list(found.data) == TOTALS,
+    ),
+    *in_each_format("GET", {}),
+    *in_each_format("POST", LONG),
 )

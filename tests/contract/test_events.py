@@ -237,3 +237,29 @@ def test_in_forward_nothing_is_made():
         # The Python SDK makes an object of this answer, and fails on a member that it does not know.
         members = {"id", "name", "user_id", "user_email", "scope", "main"}
         assert client.get("/v1/workspace").json().keys() == members
+
+
+def test_a_materialized_view_that_fails(client, query):
+    """Events API: 422, the rows are in and the view has none of them; Guess: none at all."""
+    params = {"name": "made", "schema": "id Int64 `json:$.id`"}
+    client.post("/v0/datasources", params=params).raise_for_status()
+    sql = "SELECT toString(id) AS shop, toInt64(1) AS total FROM made WHERE throwIf(id = 2) = 0"
+    node = {"name": "fragile", "sql": sql, "type": "materialized", "datasource": "sales_by_shop"}
+    client.post("/v0/pipes", json={"name": "fragile_view", "nodes": [node]}).raise_for_status()
+    assert client.post("/v0/events?name=made&wait=true", content='{"id":1}').status_code == 200
+    answer = client.post("/v0/events?name=made&wait=true", content='{"id":1}\n{"id":2}\n{"id":"x"}')
+    assert answer.status_code == 422
+    assert "materialized view failed" in answer.json()["error"]
+    assert query("SELECT count() AS n FROM made") == [{"n": 3}]
+    assert query("SELECT count() AS n FROM sales_by_shop") == [{"n": 1}]
+
+
+def test_hfi_requests(client, query):
+    """Service data sources: tinybird.hfi_requests has the requests, and what came of them."""
+    client.post("/v0/events?name=events", content='{"id":1,"user":{"name":"x"},"at":"2026-01-01 00:00:00"}\n{"id":"x"}')
+    client.post("/v0/events?name=events", content="x", headers={"Content-Encoding": "gzip"})
+    columns = "datasource_name, successful_requests, error_requests, rows_successful, rows_quarantined, bytes_received"
+    assert [list(row.values()) for row in query(f"SELECT {columns} FROM tinybird.hfi_requests")] == [
+        ["events", 1, 0, 1, 1, 66],
+        ["events", 0, 1, 0, 0, 1],
+    ]

@@ -415,6 +415,29 @@ def test_replace_cascades_over_two_views(client, query):
     assert query("SELECT sum(total) AS n FROM grand") == [{"n": 100}]
 
 
+def test_replace_keeps_what_other_sources_gave_to_the_same_target(client, query):
+    """Two data sources feed one target: when one is replaced, the rows of the other stay in it."""
+    params = {"name": "other_sales", "schema": "day Date, shop String, amount Int64"}
+    client.post("/v0/datasources", params=params).raise_for_status()
+    node = {
+        "name": "other_node",
+        "sql": "SELECT shop, sum(amount) AS total FROM other_sales GROUP BY shop",
+        "type": "materialized",
+        "datasource": "sales_by_shop",
+    }
+    client.post("/v0/pipes", json={"name": "other_view", "nodes": [node]}).raise_for_status()
+    for name, mode, row in (
+        ("sales", "append", "2026-01-01,a,1"),
+        ("other_sales", "append", "2026-01-01,b,10"),
+        ("sales", "replace", "2026-01-01,a,2"),
+    ):
+        params = {"name": name, "mode": mode, "format": "csv"}
+        client.post("/v0/datasources", params=params, content=row).raise_for_status()
+    rows = query("SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop ORDER BY shop")
+    assert rows == [{"shop": "a", "total": 2}, {"shop": "b", "total": 10}]
+    client.delete("/v0/pipes/other_view").raise_for_status()
+
+
 @pytest.mark.parametrize(
     ("scope", "append", "replace"),
     [("DATASOURCES:APPEND:sales", 200, 403), ("DATASOURCES:CREATE", 200, 200), ("DATASOURCES:READ:sales", 403, 403)],

@@ -63,7 +63,8 @@ def test_rows_that_a_job_wrote(client, query, wait_for_job):
         {"name": "n", "sql": "SELECT shop, total FROM totals", "type": "materialized", "datasource": "sales_by_shop"}
     ]
     client.post("/v0/pipes", json={"name": "more", "nodes": nodes}).raise_for_status()
-    for mode, fed in (("append", 2 + 2), ("replace", 2)):
+    # Two of them are of the view over sales, which a replace of totals leaves alone.
+    for mode, fed in (("append", 2 + 2), ("replace", 2 + 2)):
         job = wait_for_job(client.post(f"/v0/pipes/copy_totals/copy?_mode={mode}").json()["job"]["id"])
         sql = f"SELECT count() AS n, sum(written_rows) AS w FROM tinybird.datasources_ops_log WHERE job_id = '{job['id']}'"
         assert query(f"{sql} AND result = 'ok'") == [{"n": 1, "w": 2}]
@@ -170,11 +171,48 @@ def test_scopes(narrow, sql):
         assert (answer.status_code, "tinybird.jobs_log" in answer.json()["error"]) == (403, True)
 
 
+def test_sinks_ops_log(client, query, wait_for_job):
+    """Service data sources: tinybird.sinks_ops_log, a row for each run of a sink."""
+    client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,a,1\n2026-01-01,b,1\n")
+    job = wait_for_job(client.post("/v0/pipes/sink_shops/sink?at_least=0&format=csv").json()["job"]["id"])
+    columns = "job_id, pipe_name, result, error, written_rows, output, parameters, options['format'] AS format"
+    assert query(f"SELECT {columns} FROM tinybird.sinks_ops_log") == [
+        {
+            "job_id": job["id"],
+            "pipe_name": "sink_shops",
+            "result": "ok",
+            "error": None,
+            "written_rows": 2,
+            "output": ["bucket/shops/a.csv", "bucket/shops/b.csv"],
+            "parameters": {"at_least": "0"},
+            "format": "csv",
+        }
+    ]
+
+
+def test_storage_and_calls_by_day(client, query):
+    """Service data sources: datasources_storage and pipe_stats."""
+    client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,a,1\nx,b,1\n")
+    client.get("/v0/pipes/shops.json").raise_for_status()
+    client.get("/v0/pipes/shops.json?at_least=x")
+    sql = "SELECT rows, rows_quarantine FROM tinybird.datasources_storage WHERE datasource_name = 'sales'"
+    assert query(sql) == [{"rows": 1, "rows_quarantine": 1}]
+    sql = "SELECT pipe_name, view_count, error_count FROM tinybird.pipe_stats"
+    assert query(sql) == [{"pipe_name": "shops", "view_count": 2, "error_count": 1}]
+
+
+@pytest.mark.parametrize("name", ["kafka_ops_log", "data_transfer", "cluster_control_log"])
+def test_what_the_sandbox_has_none_of(query, name):
+    assert query(f"SELECT * FROM tinybird.{name}") == []
+
+
 def test_reset_empties_them(client, query, server, wait_for_job):
     wait_for_job(client.post("/v0/pipes/copy_totals/copy").json()["job"]["id"])
     client.get("/v0/pipes/shops.json").raise_for_status()
+    wait_for_job(client.post("/v0/pipes/sink_shops/sink").json()["job"]["id"])
+    assert query("SELECT count() AS n FROM tinybird.sinks_ops_log") == [{"n": 1}]
     server.reset()
-    for name in ("jobs_log", "datasources_ops_log", "block_log", "pipe_stats_rt", "endpoint_errors"):
+    for name in ("jobs_log", "datasources_ops_log", "block_log", "pipe_stats_rt", "endpoint_errors", "sinks_ops_log"):
         assert query(f"SELECT count() AS n FROM tinybird.{name}") == [{"n": 0}]
 
 
