@@ -92,6 +92,8 @@ class Record:
     :param began_at: moment just before the submit.
     :param deadline: moment at which the job must be over.
     :param job_id: the job; ``None`` while the answer to the submit is awaited.
+    :param ending: what became of it, where a task has several jobs and goes on with the others.
+    :param rows: rows that it wrote, where that is known.
     """
 
     fingerprint: str
@@ -99,6 +101,8 @@ class Record:
     began_at: float
     deadline: float
     job_id: str | None = None
+    ending: str = ""
+    rows: int | None = None
     version: int = 1
 
 
@@ -107,11 +111,17 @@ class Memory:
 
     :param store: where; ``None`` where Airflow has none (before 3.3), so that nothing is remembered.
     :param attempt: the attempt.
+    :param part: which of its jobs is meant, where a task has several; each has a record of its own.
     """
 
-    def __init__(self, store: Store | None, attempt: Attempt) -> None:
+    def __init__(self, store: Store | None, attempt: Attempt, *, part: str = "") -> None:
         self._store = store
+        self._key = f"{KEY}/{part}" if part else KEY
         self.attempt = attempt
+
+    def of_part(self, part: str) -> Memory:
+        """Return the memory of one of several jobs."""
+        return Memory(self._store, self.attempt, part=part)
 
     @property
     def exists(self) -> bool:
@@ -120,7 +130,7 @@ class Memory:
 
     def recall(self, submission: Submission) -> Record | None:
         """Return the record of this very request, made since the last clear."""
-        stored = None if self._store is None else self._store.get(KEY)
+        stored = None if self._store is None else self._store.get(self._key)
         if not isinstance(stored, Mapping) or "fingerprint" not in stored:
             return None
         names = Record.__dataclass_fields__
@@ -140,12 +150,27 @@ class Memory:
     def forget(self) -> None:
         """Write that there is no job."""
         if self._store is not None:
-            self._store.set(KEY, {"version": 1})
+            self._store.set(self._key, {"version": 1})
+
+    def is_about(self, fingerprint: str) -> bool:
+        """Note what a task of several jobs is about; tells whether that is what it was about in its earlier attempts."""
+        key = f"{self._key}/about"
+        stored = None if self._store is None else self._store.get(key)
+        if isinstance(stored, Mapping) and stored.get("max_tries") == self.attempt.max_tries:
+            return bool(stored.get("fingerprint") == fingerprint)
+        if self._store is not None:
+            self._store.set(key, {"version": 1, "max_tries": self.attempt.max_tries, "fingerprint": fingerprint})
+        return True
+
+    def blank(self, submission: Submission) -> Record:
+        """Make a record of a submission, without a job."""
+        now = time.time()
+        return Record(fingerprint=submission.fingerprint, max_tries=self.attempt.max_tries, began_at=now, deadline=now)
 
     def remember(self, record: Record) -> None:
         """Write the record."""
         if self._store is not None:
-            self._store.set(KEY, asdict(record))
+            self._store.set(self._key, asdict(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +194,14 @@ class Starter:
     :param client: sends the calls.
     :param memory: what is remembered.
     :param on_unknown: what to do when it cannot be told whether a job was started.
+    :param others: ids of jobs that are known to be for something else.
     :param sleep: waits; replaced in tests.
     """
 
     client: Client
     memory: Memory
     on_unknown: OnUnknown = OnUnknown.FAIL
+    others: frozenset[str] = frozenset()
     sleep: Callable[[float], None] = time.sleep
 
     def start(self, submission: Submission, *, deadline: float) -> Started:
@@ -293,6 +320,7 @@ class Starter:
             job
             for job in self.client.send(call)
             if submission.agrees(job)
+            and job.id not in self.others
             and job.created_at is not None
             and job.created_at.timestamp() >= since - CLOCK_SLACK
         ]

@@ -187,10 +187,20 @@ def get_provider_info() -> dict[str, Any]:
                     f"{package}.operators.events",
                     f"{package}.operators.pipes",
                     f"{package}.operators.query",
+                    f"{package}.operators.ranges",
                 ],
             }
         ],
         "extra-links": [f"{package}.links.tinybird.{name}" for name in LINK_CLASSES],
         "sensors": [{**integration, "python-modules": [f"{package}.sensors.datasources", f"{package}.sensors.jobs"]}],
-        "triggers": [{**integration, "python-modules": [f"{package}.triggers.conditions", f"{package}.triggers.jobs"]}],
+        "triggers": [
+            {
+                **integration,
+                "python-modules": [
+                    f"{package}.triggers.conditions",
+                    f"{package}.triggers.jobs",
+                    f"{package}.triggers.ranges",
+                ],
+            }
+        ],
     }

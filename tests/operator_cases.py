@@ -44,6 +44,11 @@ ARGUMENTS: dict[str, Make] = {
         "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
     },
     "TinybirdCopyOperator": lambda url, file, job: {"pipe": "copy_totals"},
+    "TinybirdCopyRangeOperator": lambda url, file, job: {
+        "pipe": "copy_range",
+        "start": "2013-01-01",
+        "end": "2013-01-03",
+    },
     "TinybirdSinkOperator": lambda url, file, job: {"pipe": "out"},
     "TinybirdPopulateOperator": lambda url, file, job: {"pipe": "by_carrier_view", "node": "by_carrier_node"},
     "TinybirdEndpointOperator": lambda url, file, job: {"pipe": "top"},

@@ -40,6 +40,12 @@ _WAYS_OUT: dict[int, str] = {
 
 # Users report "You have reached the maximum number of copy jobs"; the words for other kinds are taken to be alike.
 _QUOTA = re.compile(r"maximum number of (?:\w+ ){0,3}jobs", re.IGNORECASE)
+_TOO_LARGE = re.compile(
+    r"memory.{0,40}(?:limit|exceed)|(?:not enough|out of) memory|(?<!connect )(?<!connection )time[ _-]?(?:out|limit).{0,20}exceed"
+    r"|exceed\w*.{0,40}(?:(?:execution|maximum|allowed|max) time|time limit|timeout|memory)|max_execution_time"
+    r"|code: (?:159|160|241)\b|too_slow",
+    re.IGNORECASE,
+)
 _QUOTA_WAY_OUT = (
     "Nothing was started: run fewer at once (an Airflow pool), or try again when one of the running jobs is over."
 )
@@ -54,6 +60,15 @@ def is_quota_text(text: str) -> bool:
     There is no code for it: the status is 403, as for a missing scope, or the job itself ends in an error with these words.
     """
     return _QUOTA.search(text) is not None
+
+
+def is_too_large_text(text: str) -> bool:
+    """Tell from Tinybird's or ClickHouse's words that a query took more memory or time than it may, so that a smaller one may do.
+
+    There is no code for it in a job: ClickHouse names its errors 241 (MEMORY_LIMIT_EXCEEDED) and 159 (TIMEOUT_EXCEEDED), and users of
+    Tinybird report "Timeout exceeded". A connection that timed out is another thing.
+    """
+    return _TOO_LARGE.search(text) is not None
 
 
 def where(settings: Settings, call: Call[T]) -> str:

@@ -10,9 +10,9 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator
+from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator, task_state_store
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
-from airflow_provider_tinybird.durable import Attempt
+from airflow_provider_tinybird.durable import Attempt, Memory
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
 
@@ -95,3 +95,14 @@ def load_id_of(context: Context, task: BaseOperator) -> str:
     run_id = getattr(ti, "run_id", None) or context.get("run_id") or getattr(run, "run_id", "")
     dag_id = getattr(ti, "dag_id", None) or task.dag_id
     return json.dumps([dag_id, task.task_id, run_id, int(getattr(ti, "map_index", -1))])
+
+
+def memory_of(context: Context, retries: int, *, durable: bool) -> Memory:
+    """Return what this task remembers of its jobs.
+
+    :param durable: whether a retry takes up what an earlier attempt started; without it nothing is remembered.
+    """
+    attempt = attempt_of(context, retries)
+    if durable:
+        return Memory(task_state_store(context), attempt)
+    return Memory(None, Attempt(max_tries=attempt.max_tries, is_mapped=attempt.is_mapped))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_tinybird import jobs, outcomes, slots
-from airflow_provider_tinybird._compat import conf, task_state_store
+from airflow_provider_tinybird._compat import conf
 from airflow_provider_tinybird.api.answers import is_quota_text
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import JobQuotaError
@@ -16,8 +16,8 @@ from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.counts import RowCounts
-from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Started, Starter
-from airflow_provider_tinybird.operators.base import TinybirdOperator, attempt_of, clear_failure, seconds
+from airflow_provider_tinybird.durable import OnUnknown, Started, Starter
+from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, memory_of, seconds
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
@@ -33,7 +33,7 @@ TRIGGER_SLACK = timedelta(minutes=2)
 """How much later than our own deadline Airflow's own timeout of the deferral comes: it fails the task without
 cancelling."""
 
-_CANCEL_POLICY = RetryPolicy(max_retries=1, total=10.0)
+CANCEL_POLICY = RetryPolicy(max_retries=1, total=10.0)
 
 
 class TinybirdJobOperator(TinybirdOperator):
@@ -128,7 +128,7 @@ class TinybirdJobOperator(TinybirdOperator):
             self.log.info("Job %s goes on running: cancel_on_kill is off.", job_id)
             return
         # A client of its own: the signal may have interrupted the other one while it held a lock.
-        with Client(settings, policy=_CANCEL_POLICY) as client:
+        with Client(settings, policy=CANCEL_POLICY) as client:
             self.log.info("%s", jobs.cancel(client, job_id))
 
     def _run(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
@@ -152,11 +152,7 @@ class TinybirdJobOperator(TinybirdOperator):
             self._wait_for_slot(outcome.message, submission, rules)
 
     def _starter(self, context: Context) -> Starter:
-        attempt = attempt_of(context, int(self.retries or 0))
-        store = task_state_store(context)
-        if not self.durable:
-            store, attempt = None, Attempt(max_tries=attempt.max_tries, is_mapped=attempt.is_mapped)
-        memory = Memory(store, attempt)
+        memory = memory_of(context, int(self.retries or 0), durable=self.durable)
         return Starter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
 
     def _watch(self, started: Started, rules: jobs.Rules) -> outcomes.Outcome | None:

@@ -12,11 +12,20 @@ from airflow_provider_tinybird.api.models import EndpointFormat
 from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
+from airflow_provider_tinybird.operators.ranges import TinybirdCopyRangeOperator
 from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
     from airflow_provider_tinybird.api.job import Job
+
+__all__ = [
+    "TinybirdCopyOperator",
+    "TinybirdCopyRangeOperator",
+    "TinybirdEndpointOperator",
+    "TinybirdPopulateOperator",
+    "TinybirdSinkOperator",
+]
 
 
 class TinybirdCopyOperator(TinybirdJobOperator):
