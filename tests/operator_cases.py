@@ -48,6 +48,7 @@ ARGUMENTS: dict[str, Make] = {
         "pipe": "copy_range",
         "start": "2013-01-01",
         "end": "2013-01-03",
+        "window": "week",
     },
     "TinybirdSinkOperator": lambda url, file, job: {"pipe": "out"},
     "TinybirdPopulateOperator": lambda url, file, job: {"pipe": "by_carrier_view", "node": "by_carrier_node"},

@@ -184,7 +184,8 @@ def test_the_record_holds_no_secret_and_nothing_of_the_request(
     tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
 ) -> None:
     starter(store).start(append_url(f"{URL}?X-Amz-Signature=secret"), deadline=deadline())
-    assert set(store[KEY]) == {"fingerprint", "max_tries", "began_at", "deadline", "job_id", "version"}
+    known = {"fingerprint", "max_tries", "began_at", "deadline", "job_id", "ending", "rows", "version"}
+    assert set(store[KEY]) == known
     assert "secret" not in json.dumps(store)
 
 
