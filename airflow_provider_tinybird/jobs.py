@@ -24,6 +24,7 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.outcomes import Ending, Outcome, small_json
+from airflow_provider_tinybird.wording import duration
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,19 @@ class Watch:
     :param job_id: the job; empty when the newest job of a pipe is watched.
     :param rules: how to wait.
     :param pipe: pipe whose newest job is watched, where there is no id.
+    :param told: status of the job that the log has already told.
     :param clock: tells the seconds since the epoch.
     """
 
-    def __init__(self, job_id: str, rules: Rules, *, pipe: str = "", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        rules: Rules,
+        *,
+        pipe: str = "",
+        told: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.job_id = job_id
         self.pipe = pipe
         self.rules = rules
@@ -88,6 +98,7 @@ class Watch:
         self._failures = 0
         self._not_found = 0
         self._last: Job | None = None
+        self.told = told
 
     def saw(self, job: Job | None) -> Outcome | None:
         """Take in what a look found; returns the outcome once there is one.
@@ -97,9 +108,9 @@ class Watch:
         self._failures = self._not_found = 0
         if job is None:
             return self.expired()
-        if self._last is None or self._last.status_text != job.status_text:
-            log.info("%s is %s (after %.0f s).", _capital(str(job)), job.status_text, self._waited())
-        self._last = job
+        if job.status_text != self.told:
+            log.info("%s is %s, after %s.", _capital(str(job)), job.status_text, duration(self._waited()))
+        self._last, self.told = job, job.status_text
         if job.status is JobStatus.DONE:
             return self._outcome(Ending.DONE)
         if job.status is JobStatus.ERROR:

@@ -14,6 +14,7 @@ from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import QueryResult, RawResult
 from airflow_provider_tinybird.files import file_to_write
+from airflow_provider_tinybird.wording import rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ def query_xcom(result: QueryResult, what: str) -> dict[str, Any]:
     :param what: what the result is of, for the message.
     :raises InvalidInputError: it is larger than XCom should hold.
     """
-    log.info("%s: %d rows%s.", what, result.rows, _effort(result.statistics))
+    log.info("%s: %s%s.", what, rows(result.rows), _effort(result.statistics))
     value: dict[str, Any] = {
         "data": [dict(row) for row in result.data],
         "meta": [{"name": column.name, "type": column.type} for column in result.meta],
@@ -80,15 +81,15 @@ def write_result(client: Client, call: Call[Any], output_path: str | os.PathLike
     :return: small JSON for XCom: ``output_path`` and ``size`` in bytes.
     """
     written = client.download(call, lambda: file_to_write(output_path))
-    log.info("Wrote %d bytes to %s.", written.size, output_path)
+    log.info("Wrote %s bytes to %s.", f"{written.size:,}", output_path)
     return {"output_path": os.fspath(output_path), "size": written.size}
 
 
 def _effort(statistics: Mapping[str, Any]) -> str:
     """Say what reading took, where Tinybird tells it."""
-    names = {"rows_read": "rows read", "bytes_read": "bytes read", "elapsed": "s"}
+    names = {"rows_read": "{:,} rows read", "bytes_read": "{:,} bytes read", "elapsed": "{:.3f} s"}
     told = [
-        f"{statistics[name]:,} {unit}" for name, unit in names.items() if isinstance(statistics.get(name), int | float)
+        text.format(statistics[name]) for name, text in names.items() if isinstance(statistics.get(name), int | float)
     ]
     return f" ({', '.join(told)})" if told else ""
 

@@ -94,7 +94,9 @@ class Job:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.kind} job {self.id}" if self.kind else f"job {self.id}"
+        # Tinybird's own words for the kinds, but for "delete_data" and "populateview", over which people stumble.
+        kind = self.kind.removesuffix("_data").removesuffix("view")
+        return f"{kind} job {self.id}" if kind else f"job {self.id}"
 
 
 def parse_job(body: JsonObject) -> Job:

@@ -37,6 +37,7 @@ class LinkedTask:
     _link_until: float = 0.0
     _link_job_id: str = ""
     _link_datasource: str = ""
+    _is_resumed: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give the class the links that suit what it takes."""
@@ -48,6 +49,11 @@ class LinkedTask:
         """Note when the task began."""
         self._link_since = time.time()
         super().pre_execute(context)  # type: ignore[misc]
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Note that this task has run before, and left what it knew then."""
+        self._is_resumed = True
+        return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
 
     def post_execute(self, context: Any, result: Any = None) -> None:
         """Leave what the task worked on, as below Airflow 3 the web server has nothing else to go by."""
@@ -126,6 +132,9 @@ class _TinybirdLink(BaseOperatorLink):
         # A task that comes back from the triggerer may know less than what it left before; web servers have the latter alone.
         own = operator.link_target() if isinstance(operator, LinkedTask) else None
         if own and operator._knows_server():
+            return own
+        # Airflow logs an error where there is no such XCom, and a task that runs here from its start left all that it knows.
+        if own and operator._link_since and not operator._is_resumed:
             return own
         return Target.from_xcom(XCom.get_value(ti_key=ti_key, key=XCOM_KEY)) or own
 

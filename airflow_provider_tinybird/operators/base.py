@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_tinybird import wording
 from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator, task_state_store
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.durable import Attempt, Memory
@@ -66,6 +67,14 @@ class TinybirdOperator(LinkedTask, BaseOperator):
     def hook(self) -> TinybirdHook:
         """The hook for the connection."""
         return TinybirdHook(self.tinybird_conn_id)
+
+    def tell(self, what: str, **details: Any) -> None:
+        """Put what is about to be asked into the task's log.
+
+        :param what: what it is, for the place after "to".
+        :param details: what makes this request what it is; secrets are cut out of it.
+        """
+        self.log.info("Asking Tinybird at %s to %s%s.", self.hook.settings.base_url, what, wording.details(details))
 
 
 def attempt_of(context: Context, retries: int) -> Attempt:

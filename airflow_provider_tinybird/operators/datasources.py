@@ -126,6 +126,7 @@ class TinybirdTruncateOperator(TinybirdOperator):
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Truncate it."""
         with clear_failure():
+            self.tell(f"truncate data source '{self.datasource}'")
             truncated = self.hook.truncate(self.datasource)
         self.log.info("Truncated data source '%s'.", self.datasource)
         return {"truncated": True, "result": small_json(truncated.result)}

@@ -21,6 +21,7 @@ from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_fai
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
+from airflow_provider_tinybird.wording import duration, rows
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -135,7 +136,7 @@ class TinybirdJobOperator(TinybirdOperator):
         submission = self.submission()
         # on_kill runs inside a signal handler, where the connection can no longer be looked up.
         self._settings = self.hook.settings
-        self.log.info("Asking Tinybird at %s to %s.", self._settings.base_url, submission.call.what)
+        self.tell(submission.call.what, **submission.request)
         while True:
             try:
                 started = self._starter(context).start(submission, deadline=rules.deadline)
@@ -168,9 +169,10 @@ class TinybirdJobOperator(TinybirdOperator):
             started_at=min(started.began_at, rules.started_at),
         )
         patience = min(INLINE_SECONDS, rules.poll_interval) if self.deferrable else None
-        outcome = jobs.watch_job(self.hook.client, jobs.Watch(job.id, rules), patience=patience)
+        watch = jobs.Watch(job.id, rules, told=job.status_text)
+        outcome = jobs.watch_job(self.hook.client, watch, patience=patience)
         if outcome is None:
-            self._defer(job, rules)
+            self._defer(job, rules, told=watch.told)
         return outcome
 
     def _found_no_slot(self, outcome: outcomes.Outcome) -> bool:
@@ -220,7 +222,7 @@ class TinybirdJobOperator(TinybirdOperator):
             started_at=now,
         )
 
-    def _defer(self, job: Job, rules: jobs.Rules) -> NoReturn:
+    def _defer(self, job: Job, rules: jobs.Rules, *, told: str) -> NoReturn:
         self.log.info("Waiting for %s in the triggerer.", job)
         left = max(0.0, rules.deadline - time.time())
         self.defer(
@@ -230,6 +232,7 @@ class TinybirdJobOperator(TinybirdOperator):
                 poll_interval=rules.poll_interval,
                 deadline=rules.deadline,
                 started_at=rules.started_at,
+                told=told,
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
@@ -243,12 +246,11 @@ class TinybirdJobOperator(TinybirdOperator):
             note = jobs.cancel(self.hook.client, outcome.job_id)
         self._running_job_id = None
         job = outcomes.job_or_error(outcome, note=note)
-        self.log.info("Done: %s, after %.1f s.", job, outcome.waited)
         counts = self.row_counts(job)
+        wrote = f" It wrote {rows(counts.rows)}." if counts and counts.rows is not None else ""
+        self.log.info("Done: %s, after %s.%s", job, duration(outcome.waited), wrote)
         if counts is None:
             return self.job_result(job)
-        if counts.rows is not None:
-            self.log.info("It wrote %d rows.", counts.rows)
         self.check_rows(job, counts)
         return self.job_result(job) | counts.as_xcom()
 

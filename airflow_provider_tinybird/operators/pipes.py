@@ -202,12 +202,13 @@ class TinybirdEndpointOperator(TinybirdOperator):
         with clear_failure():
             kind = _endpoint_format(self.format)
             what = f"The result of endpoint '{self.pipe}'"
+            call = pipes.endpoint_as(self.pipe, kind, self.parameters, q=self.q)
+            self.tell(call.what, parameters=self.parameters, q=self.q, format=self.format, output_path=self.output_path)
             if self.output_path is not None:
-                call = pipes.endpoint_as(self.pipe, kind, self.parameters, q=self.q)
                 return write_result(self.hook.client, call, self.output_path)
             if kind is EndpointFormat.JSON:
                 return query_xcom(self.hook.call_endpoint(self.pipe, self.parameters, q=self.q), what)
-            return raw_xcom(self.hook.send(pipes.endpoint_as(self.pipe, kind, self.parameters, q=self.q)), what)
+            return raw_xcom(self.hook.send(call), what)
 
 
 def _share(value: float | str | None) -> float | None:

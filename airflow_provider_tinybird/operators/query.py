@@ -52,6 +52,7 @@ class TinybirdQueryOperator(TinybirdOperator):
         with clear_failure():
             what = "The result of the query"
             call = query.sql_as(self.sql, self.format, pipeline=self.pipeline)
+            self.tell(call.what, sql=self.sql, pipeline=self.pipeline, format=self.format, output_path=self.output_path)
             if self.output_path is not None:
                 return write_result(self.hook.client, call, self.output_path)
             if query.format_of(self.sql, self.format).upper() == "JSON":

@@ -78,6 +78,7 @@ class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
             found = self.poke(context)
             if found:
                 return found.xcom_value
+            self.leave_link(context)
             self.log.info("Waiting for %s in the triggerer.", self.question().what)
             self.defer(
                 trigger=TinybirdConditionTrigger(

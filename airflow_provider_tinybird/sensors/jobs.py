@@ -103,6 +103,7 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
                 tinybird_conn_id=self.tinybird_conn_id,
                 job_id=self.job_id or "",
                 pipe=self.pipe or "",
+                told=self._watch.told,
                 poll_interval=self.poke_interval,
                 deadline=now + self.timeout,
                 started_at=now,

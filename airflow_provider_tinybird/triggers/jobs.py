@@ -25,6 +25,7 @@ class TinybirdJobTrigger(BaseTrigger):
     :param started_at: moment at which the job was submitted, or the wait for somebody else's began.
     :param failures_tolerated: looks in a row that may fail.
     :param not_found_tolerated: looks in a row that may answer 404.
+    :param told: status of the job that the log has already told.
     :param cancel_on_kill: cancel the job when a user fails, clears or marks the deferred task (Airflow 3.3 and later).
     """
 
@@ -40,6 +41,7 @@ class TinybirdJobTrigger(BaseTrigger):
         not_found_tolerated: int = jobs.NOT_FOUND_TOLERATED,
         cancel_on_kill: bool = True,
         pipe: str = "",
+        told: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tinybird_conn_id = tinybird_conn_id
@@ -51,6 +53,7 @@ class TinybirdJobTrigger(BaseTrigger):
         self.not_found_tolerated = not_found_tolerated
         self.cancel_on_kill = cancel_on_kill
         self.pipe = pipe
+        self.told = told
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Write down what Airflow stores."""
@@ -66,6 +69,7 @@ class TinybirdJobTrigger(BaseTrigger):
                 "not_found_tolerated": self.not_found_tolerated,
                 "cancel_on_kill": self.cancel_on_kill,
                 "pipe": self.pipe,
+                "told": self.told,
             },
         )
 
@@ -78,7 +82,7 @@ class TinybirdJobTrigger(BaseTrigger):
             failures_tolerated=self.failures_tolerated,
             not_found_tolerated=self.not_found_tolerated,
         )
-        watch = jobs.Watch(self.job_id, rules, pipe=self.pipe)
+        watch = jobs.Watch(self.job_id, rules, pipe=self.pipe, told=self.told)
         try:
             async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
                 outcome = await jobs.watch_job_async(client, watch)

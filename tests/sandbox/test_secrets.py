@@ -190,6 +190,52 @@ def test_nothing_of_an_error_that_repeats_it(name, mode, echo, server, job, file
     assert_nothing_is_out(out)
 
 
+SIGNED = f"https://bucket.example/f.csv?X-Amz-Credential=a&X-Amz-Signature={SIGNATURE}"
+LONG = 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("TinybirdCopyOperator", {"pipe": "copy_totals", "parameters": {"source": SIGNED}}),
+        ("TinybirdSinkOperator", {"pipe": "out", "parameters": {"nested": [SIGNED]}}),
+        ("TinybirdEndpointOperator", {"pipe": "top", "parameters": {"source": SIGNED}}),
+        ("TinybirdQueryOperator", {"sql": f"SELECT '{SIGNED}' AS source FORMAT CSV"}),
+        ("TinybirdDeleteOperator", {"datasource": "flights", "delete_condition": f"carrier = '{SIGNED}'"}),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_no_address_of_an_argument_in_the_log(name, arguments, server, job, connection, logs):
+    connection(server.base_url, TOKEN)
+    Task(operators()[name], arguments | {"retries": 0}).run()
+    assert "Asking Tinybird at" in logs.text
+    own = [
+        one.getMessage() for one in logs.records if one.name == OWN_LOG or "airflow_provider_tinybird" in one.pathname
+    ]
+    assert_nothing_is_out("\n".join(own))
+
+
+@pytest.mark.parametrize(
+    "name", ["TinybirdCopyOperator", "TinybirdQueryOperator", "TinybirdEventsOperator", "TinybirdTruncateOperator"]
+)
+def test_a_long_answer_is_cut(name, server, file, job, connection, logs):
+    connection(server.base_url, TOKEN)
+    fault = {"match": {"path": "/v0/"}, "status": 400, "body": {"error": "refused: " + "z" * LONG}, "times": 50}
+    assert httpx.post(f"{server.base_url}/sandbox/faults", json=fault).status_code == 200
+    task = Task(operators()[name], arguments_of(name, server, file, job, "sync") | {"retries": 0})
+    task.run()
+    assert "refused" in str(task.error)
+    said = [one.getMessage() for one in logs.records if "airflow_provider_tinybird" in one.pathname] + [str(task.error)]
+    assert max(map(len, said)) < 10_000
+
+
+def test_a_long_request_is_cut(server, job, connection, logs):
+    connection(server.base_url, TOKEN)
+    Task(operators()["TinybirdQueryOperator"], {"sql": f"SELECT 1 /* {'z' * LONG} */"}).run()
+    said = [one.getMessage() for one in logs.records if "airflow_provider_tinybird" in one.pathname]
+    assert max(map(len, said)) < 2_000
+
+
 def test_a_secret_that_is_out_would_be_seen():
     for secret in (TOKEN, SIGNATURE):
         shown = [f"Bearer {secret}", quote(secret), json.dumps({"a": secret}), secret.encode().hex()]

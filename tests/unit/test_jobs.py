@@ -89,11 +89,19 @@ class TestStates:
             clock.now += 3
         said = [record.getMessage() for record in caplog.records]
         assert said == [
-            "Copy job j1 is waiting (after 0 s).",
-            "Copy job j1 is working (after 6 s).",
-            "Copy job j1 is cancelling (after 15 s).",
-            "Copy job j1 is cancelled (after 18 s).",
+            "Copy job j1 is waiting, after 0.0 s.",
+            "Copy job j1 is working, after 6.0 s.",
+            "Copy job j1 is cancelling, after 15.0 s.",
+            "Copy job j1 is cancelled, after 18.0 s.",
         ]
+
+    def test_a_status_that_was_told_is_not_told_again(self, clock, caplog):
+        caplog.set_level(logging.INFO)
+        watch = Watch("j1", rules(), told="waiting")
+        watch.saw(job("waiting"))
+        clock.now += 100
+        watch.saw(job("done"))
+        assert [record.getMessage() for record in caplog.records] == ["Copy job j1 is done, after 1 min 40 s."]
 
 
 class TestDeadline:

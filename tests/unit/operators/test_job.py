@@ -130,6 +130,7 @@ class TestDeferral:
             "not_found_tolerated": 3,
             "cancel_on_kill": False,
             "pipe": "",
+            "told": "working",
         }
         assert wait.method_name == "execute_complete"
         # Airflow's own timeout cancels nothing, so it must come after ours.

@@ -49,6 +49,7 @@ def test_what_is_stored():
             "not_found_tolerated": 3,
             "cancel_on_kill": True,
             "pipe": "",
+            "told": "",
         },
     )
 
