@@ -25,4 +25,5 @@ def run(start_airflow, tmp_path_factory):
 def test_results_of_other_tasks(run, name):
     states = {way: run.states[f"{name}.{way}"] for way in ("results", "expand", "expand_kwargs")}
     reasons = [line for line in run.log.splitlines() if "Error: " in line or "Exception: " in line]
-    assert states == dict.fromkeys(states, "success"), "\n".join(reasons)
+    good = {"success", "skipped"} if name.endswith("Sensor") else {"success"}
+    assert set(states.values()) <= good, "\n".join([str(states), *reasons])

@@ -9,9 +9,10 @@ from typing import Any
 from operator_cases import ARGUMENTS, operators, own_arguments, templated
 
 try:
-    from airflow.sdk import dag, task
+    from airflow.sdk import BaseSensorOperator, dag, task
 except ImportError:  # 2.11
     from airflow.decorators import dag, task
+    from airflow.sensors.base import BaseSensorOperator
 
 Values = dict[str, dict[str, Any]]
 
@@ -34,6 +35,8 @@ def every_operator() -> None:
         fixed = {key: value for key, value in given.items() if key not in cls.template_fields}
         if "poll_interval" in own_arguments(cls):
             fixed["poll_interval"] = 0.1
+        if issubclass(cls, BaseSensorOperator):
+            fixed["soft_fail"] = True  # some wait for what does not come
         over = {
             field: many.map(lambda all_values, name=name, field=field: all_values[name][field])
             for field in cls.template_fields
