@@ -13,10 +13,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e bench conformance api-coverage test-matrix lint format lock lock-matrix docs docs-serve build clean sandbox screenshots
+.PHONY: help setup demo test e2e bench conformance api-coverage test-matrix lint format lock lock-matrix docs docs-serve build release-check clean sandbox screenshots
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # "command -v" is not enough: version managers put names on the PATH that only say that this version is not installed.
 setup: ## Make .venv with everything in it (the other targets do it by themselves)
@@ -81,6 +81,9 @@ docs-serve: setup ## Show the site at http://localhost:8000, built anew at each 
 build: setup ## Build the wheel and the source distribution into dist/
 	@$(BIN)/python -m hatchling build -d dist
 
+release-check: setup ## Build both, check them, and run the demo from the wheel in an environment with nothing else
+	@exec $(BIN)/python scripts/release_check.py
+
 sandbox: setup ## Start the sandbox with the project of the example DAGs
 	@exec $(BIN)/tinybird-sandbox --port $(PORT) --project example_dags/tinybird --files example_dags/data
 
@@ -88,7 +91,7 @@ screenshots: setup ## Make the pictures of the documentation anew (needs chromiu
 	@exec $(BIN)/uv run --quiet --no-project --with selenium --with pillow python scripts/screenshots.py $(ARGS)
 
 clean: ## Remove what these targets made, .venv too
-	rm -rf $(VENV) .setup.lock .cache/environments dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .setup.lock .cache/environments .cache/site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find airflow_provider_tinybird example_dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Airflow writes wherever AIRFLOW_HOME says, and into the user's home otherwise. Killed tests cannot tidy up after themselves.

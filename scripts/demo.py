@@ -42,7 +42,7 @@ WIDTH = 67
 ENDED = "Sandbox and Airflow are stopped, and their data is gone."
 NEXT = """
   example_dags/   the DAG that just ran, and one for each family of operators
-  README.md       how to go on: your own workspace, or Airflow's UI on the examples
+  docs/start.md   how to go on: your own workspace, or Airflow's UI on the examples
   make sandbox    a sandbox to play with, until Ctrl-C
   make demo ARGS=--keep   this again, with a page in the end that shows what is in the sandbox"""
 

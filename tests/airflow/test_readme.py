@@ -1,4 +1,4 @@
-"""What the README says is so. Its DAG runs in ``test_example_dags.py``."""
+"""What the README, and the first pages after it, say is so. Its DAG runs in ``test_example_dags.py``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-CONNECTIONS = re.findall(r"AIRFLOW_CONN_TINYBIRD_DEFAULT='(.+)'", README)
+INDEX = (ROOT / "docs" / "index.md").read_text()
+START = (ROOT / "docs" / "start.md").read_text()
+CONNECTIONS = re.findall(r"AIRFLOW_CONN_TINYBIRD_DEFAULT='(.+)'", README + START)
 HEADER = "carrier flights cancelled mean delay worst delay"
 
 
-def test_its_table_has_the_numbers_of_pandas(demo_table):
-    lines = [" ".join(line.split()) for line in README.splitlines()]
+def test_it_is_one_screen():
+    assert len(README.splitlines()) <= 90
+
+
+def test_the_table_of_the_demo_has_the_numbers_of_pandas(demo_table):
+    lines = [" ".join(line.split()) for line in START.splitlines()]
     at = lines.index(HEADER)
     assert lines[at + 1 : at + 11] == demo_table
 
@@ -40,25 +46,27 @@ def test_its_connections_can_be_used(text, monkeypatch):
     assert settings.token.value == fields["password"]
 
 
-def test_it_names_what_there_is():
+def test_the_index_names_what_there_is():
     sources = [path.read_text() for package in (operators, sensors) for path in Path(package.__path__[0]).glob("*.py")]
     classes = {
         name for text in sources for name in re.findall(r"^class (Tinybird\w+(?:Operator|Sensor))\(", text, re.M)
     }
-    bases = {"TinybirdOperator", "TinybirdJobOperator"}
-    assert set(re.findall(r"`(Tinybird\w+(?:Operator|Sensor))`", README)) == classes - bases
+    bases = {name for text in sources for name in re.findall(r'^class (Tinybird\w+)\(.+:\n    """Base ', text, re.M)}
+    assert {"TinybirdOperator", "TinybirdJobOperator"} <= bases
+    assert set(re.findall(r"`(Tinybird\w+(?:Operator|Sensor))`", INDEX)) == classes - bases
 
 
 def test_the_methods_that_it_names_are_there():
-    (sentence,) = re.findall(r"`TinybirdHook\(\)` has (.+?)\. ", README.replace("\n", " "))
+    (sentence,) = re.findall(r"`TinybirdHook\(\)` has (.+?)\. ", INDEX.replace("\n", " "))
     names = re.findall(r"`(\w+)`", sentence)
     assert len(names) == 14
     assert all(callable(getattr(TinybirdHook, name)) for name in names)
 
 
-def test_its_sandbox_knows_its_token(tmp_path):
-    (command,) = re.findall(r"^tinybird-sandbox (.+) &$", README, re.M)
-    (token,) = re.findall(r"TB_LOCAL_WORKSPACE_TOKEN=(\S+)", README)
+def test_the_sandbox_of_the_examples_knows_its_token():
+    section = START[START.index("## From a clone") :]
+    (command,) = re.findall(r"^tinybird-sandbox (.+) &$", section, re.M)
+    (token,) = re.findall(r"TB_LOCAL_WORKSPACE_TOKEN=(\S+)", section)
     options = [str(ROOT / part) if part.startswith("example_dags") else part for part in shlex.split(command)]
     assert json.loads(CONNECTIONS[-1])["password"] == token
     with SandboxProcess(*options, environment={"TB_LOCAL_WORKSPACE_TOKEN": token}) as sandbox:

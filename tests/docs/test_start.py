@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-START = (ROOT / "docs" / "start.md").read_text()
+START = (ROOT / "docs" / "start.md").read_text().partition("## From a clone")[0]
 INSTALL = "pip install"
 OTHER_WORKSPACE = "YOUR-TOKEN"
 
