@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ObjectStoragePath,
         PokeReturnValue,
     )
+    from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -57,6 +58,16 @@ else:
         from airflow.sdk import BaseHook
     except ImportError:  # 2.11 and 3.0
         from airflow.hooks.base import BaseHook
+
+    try:
+        from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
+    except ImportError:  # 2.11
+        from airflow.decorators.base import DecoratedOperator, task_decorator_factory
+
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # 2.11 to 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
 
     try:
         # All or none: 3.1 has a part of them here, and they must come from the place that the core itself catches.
@@ -183,6 +194,7 @@ __all__ = [
     "Connection",
     "ConnectionFields",
     "Context",
+    "DecoratedOperator",
     "ObjectStoragePath",
     "PokeReturnValue",
     "TaskDeferred",
@@ -190,7 +202,9 @@ __all__ = [
     "TriggerEvent",
     "XCom",
     "conf",
+    "determine_kwargs",
     "get_connection_async",
     "mask_secret",
+    "task_decorator_factory",
     "task_state_store",
 ]

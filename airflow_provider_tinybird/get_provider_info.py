@@ -191,6 +191,9 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "task-decorators": [
+            {"name": "tinybird_events", "class-name": f"{package}.decorators.events.tinybird_events_task"}
+        ],
         "extra-links": [f"{package}.links.tinybird.{name}" for name in LINK_CLASSES],
         "sensors": [{**integration, "python-modules": [f"{package}.sensors.datasources", f"{package}.sensors.jobs"]}],
         "triggers": [

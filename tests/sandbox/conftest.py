@@ -53,6 +53,17 @@ class Box:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def insert(self, datasource: str, rows: list[dict[str, Any]]) -> None:
+        """Put rows in behind the provider's back."""
+        answer = self._http.post(f"/v0/events?name={datasource}&wait=true", content="\n".join(map(json.dumps, rows)))
+        assert answer.status_code == 200, answer.text
+
+    def delete(self, datasource: str, condition: str) -> None:
+        """Delete rows behind the provider's back."""
+        answer = self._http.post(f"/v0/datasources/{datasource}/delete", data={"delete_condition": condition})
+        assert answer.status_code == 200, answer.text
+        self.wait_for_jobs()
+
     def narrow_token(self, *scopes: str) -> str:
         params = [("name", " ".join(scopes)), *(("scope", scope) for scope in scopes)]
         token: str = self._http.post("/v0/tokens", params=params).json()["token"]
@@ -61,6 +72,10 @@ class Box:
     def fault(self, path: str, *, method: str | None = None, **fault: Any) -> None:
         answer = self._http.post("/sandbox/faults", json={"match": {"path": path, "method": method}, **fault})
         assert answer.status_code == 200, answer.text
+
+    def clear_faults(self) -> None:
+        """Drop the faults that are still to come."""
+        self._http.delete("/sandbox/faults").raise_for_status()
 
     def plan_job(self, name: str, **course: Any) -> None:
         answer = self._http.post("/sandbox/jobs", json={"name": name, **course})
