@@ -87,7 +87,7 @@ def reference_page(title: str, pattern: str) -> str:
     for path in sorted(PACKAGE.glob(pattern)):
         tree = ast.parse(path.read_text())
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        heading = f"## `{module}`"
+        heading = f"## {path.stem}\n\n`{module}`"
         if path.parent.name in CALLED_BY_AIRFLOW:
             classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
             options = "\n    options:\n      members: false"

@@ -82,8 +82,8 @@ class Record:
             "batches": self.batches,
             "quarantined": self.quarantined,
             "through": self.through,
-            "acknowledged": [astuple(entry) for entry in self.acknowledged.values()],
-            "in_flight": [astuple(entry) for entry in self.in_flight.values()],
+            "acknowledged": [list(astuple(entry)) for entry in self.acknowledged.values()],
+            "in_flight": [list(astuple(entry)) for entry in self.in_flight.values()],
         }
 
     @classmethod

@@ -32,6 +32,7 @@ class Store(dict[str, Any]):
         text = json.dumps(value)
         assert len(text) < 64_000
         self[key] = json.loads(text)
+        assert self[key] == value, "Airflow refuses tuples"
 
 
 class Killed(BaseException):
