@@ -178,11 +178,12 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": _conn_fields(),
             }
         ],
-        "hooks": [{**integration, "python-modules": [f"{package}.hooks.tinybird"]}],
+        "hooks": [{**integration, "python-modules": [f"{package}.hooks.sql", f"{package}.hooks.tinybird"]}],
         "operators": [
             {
                 **integration,
                 "python-modules": [
+                    f"{package}.operators.checks",
                     f"{package}.operators.datasources",
                     f"{package}.operators.events",
                     f"{package}.operators.pipes",

@@ -50,6 +50,21 @@ ARGUMENTS: dict[str, Make] = {
         "end": "2013-01-03",
         "window": "week",
     },
+    "TinybirdCheckOperator": lambda url, file, job: {"sql": "SELECT count() FROM flights"},
+    "TinybirdValueCheckOperator": lambda url, file, job: {"sql": "SELECT count() FROM flights", "pass_value": 1},
+    "TinybirdIntervalCheckOperator": lambda url, file, job: {
+        "table": "flights",
+        "metrics_thresholds": {"count()": 2},
+        "date_filter_column": "day",
+    },
+    "TinybirdColumnCheckOperator": lambda url, file, job: {
+        "table": "flights",
+        "column_mapping": {"delay": {"max": {"equal_to": 2}}},
+    },
+    "TinybirdTableCheckOperator": lambda url, file, job: {
+        "table": "flights",
+        "checks": {"rows": {"check_statement": "count() = 1"}},
+    },
     "TinybirdSinkOperator": lambda url, file, job: {"pipe": "out"},
     "TinybirdPopulateOperator": lambda url, file, job: {"pipe": "by_carrier_view", "node": "by_carrier_node"},
     "TinybirdEndpointOperator": lambda url, file, job: {"pipe": "top"},
