@@ -54,6 +54,7 @@ ARGUMENTS: dict[str, Make] = {
     "TinybirdValueCheckOperator": lambda url, file, job: {"sql": "SELECT count() FROM flights", "pass_value": 1},
     "TinybirdIntervalCheckOperator": lambda url, file, job: {
         "table": "flights",
+        "day": "2013-01-01",
         "metrics_thresholds": {"count()": 2},
         "date_filter_column": "day",
     },

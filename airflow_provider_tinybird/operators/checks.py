@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird.hooks.sql import TinybirdSqlHook
+from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
 else:
     from airflow.providers.common.sql.operators import sql as common
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}")
 
 
 class _OnTinybird:
@@ -150,9 +155,8 @@ class TinybirdValueCheckOperator(TinybirdSqlCheckBase):
 class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
     """Be green when expressions over the rows of a day are not too far from those of some days before.
 
-    It needs runs with a logical date, which is the day.
-
     :param table: name of the data source (templated).
+    :param day: the day: a date, or text such as ``{{ ds }}`` (templated).
     :param metrics_thresholds: SQL expressions, each with the ratio that the two days may differ by, such as ``{"count()": 1.5}``
         (templated).
     :param date_filter_column: column with the day (templated).
@@ -166,6 +170,7 @@ class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
     template_fields: Sequence[str] = (
         "tinybird_conn_id",
         "table",
+        "day",
         "metrics_thresholds",
         "date_filter_column",
         "days_back",
@@ -177,6 +182,7 @@ class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
         self,
         *,
         table: str,
+        day: date | str,
         metrics_thresholds: Mapping[str, Any],
         date_filter_column: str = "ds",
         days_back: int | str = -7,
@@ -186,19 +192,15 @@ class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
     ) -> None:
         super().__init__(**kwargs)
         self.table = table
+        self.day = day
         self.metrics_thresholds = metrics_thresholds
         self.date_filter_column = date_filter_column
         self.days_back = days_back
         self.ratio_formula = ratio_formula
         self.ignore_zero = ignore_zero
 
-    def execute(self, context: Context) -> None:
-        """Check."""
-        self._context = context
-        super().execute(context)
-
     def check(self) -> Any:
-        """Make the check, and put the days into its SQL, which it leaves to Airflow."""
+        """Make the check. It leaves the two days to Airflow's templates, which are rendered no more."""
         check = _IntervalCheck(
             table=self.table,
             metrics_thresholds=dict(self.metrics_thresholds),
@@ -208,7 +210,9 @@ class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
             ignore_zero=self.ignore_zero,
             **self._common(),
         )
-        check.render_template_fields(self._context)
+        day = moment(self.day, "day").date()
+        check.sql1 = _TEMPLATE.sub(day.isoformat(), check.sql1)
+        check.sql2 = _TEMPLATE.sub((day + timedelta(days=int(self.days_back))).isoformat(), check.sql2)
         return check
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
@@ -72,7 +72,13 @@ GREEN = {
     ),
     "interval": (
         TinybirdIntervalCheckOperator,
-        {"table": "flights", "metrics_thresholds": {"count()": 2.5}, "date_filter_column": "day", "days_back": -1},
+        {
+            "table": "flights",
+            "day": "{{ ds }}",
+            "metrics_thresholds": {"count()": 2.5},
+            "date_filter_column": "day",
+            "days_back": -1,
+        },
     ),
 }
 RED = {
@@ -95,37 +101,33 @@ RED = {
     ),
     "interval": (
         TinybirdIntervalCheckOperator,
-        {"table": "flights", "metrics_thresholds": {"count()": 1.5}, "date_filter_column": "day", "days_back": -1},
+        {
+            "table": "flights",
+            "day": "{{ ds }}",
+            "metrics_thresholds": {"count()": 1.5},
+            "date_filter_column": "day",
+            "days_back": -1,
+        },
         "count",
     ),
 }
-DAY = {"ds": "2013-01-02", "logical_date": datetime(2013, 1, 2, tzinfo=UTC)}
-
-
-@pytest.fixture
-def day():
-    class Macros:
-        @staticmethod
-        def ds_add(ds, days):
-            return "2013-01-01"
-
-    return {**DAY, "macros": Macros}
+DAY = {"ds": "2013-01-02"}
 
 
 @pytest.mark.parametrize("case", GREEN)
-def test_green(box, day, case):
+def test_green(box, case):
     box.fill()
     cls, arguments = GREEN[case]
-    check(cls, day, **arguments)
+    check(cls, DAY, **arguments)
 
 
 @pytest.mark.parametrize("retries", [True, False])
 @pytest.mark.parametrize("case", RED)
-def test_red(box, day, case, retries):
+def test_red(box, case, retries):
     box.fill()
     cls, arguments, words = RED[case]
     with pytest.raises(AirflowException, match=words) as caught:
-        check(cls, day, retry_on_failure=retries, **arguments)
+        check(cls, DAY, retry_on_failure=retries, **arguments)
     assert isinstance(caught.value, AirflowFailException) is not retries
 
 
