@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.errors import BadRequestError, InvalidInputError
 from airflow_provider_tinybird.api.models import QueryResult, RawResult
+from airflow_provider_tinybird.dataframes import exact_table
 from airflow_provider_tinybird.files import file_to_write
 from airflow_provider_tinybird.wording import rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +27,28 @@ LARGEST_XCOM = 1_000_000
 _BINARY = frozenset({"parquet", "arrow", "arrowstream", "native", "rowbinary"})
 
 
-def data_frame(parquet: bytes) -> pd.DataFrame:
-    """Turn an answer in Parquet into a DataFrame.
+def query_table(client: Client, sql: str, *, pipeline: str | None = None) -> tuple[Any, dict[str, str]]:
+    """Run a SELECT, and read its answer in Parquet from disk as it came in.
 
-    Integers and booleans with nulls get pandas's nullable types, as floats would lose the last digits of large ones.
+    :return: a pyarrow Table with exact types, and ClickHouse's type of each column.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(parquet))
-    columns = {name: _column(table.column(index), pa) for index, name in enumerate(table.column_names)}
-    return _frame(columns, table.column_names)
+    with tempfile.TemporaryDirectory(prefix="tinybird-") as folder:
+        place = Path(folder) / "result.parquet"
+        client.download(query.sql_as_parquet(sql, pipeline=pipeline), lambda: place.open("wb"))
+        table = pq.ParquetFile(place).read()  # read_table refuses two columns of one name
+    types = _types(client, sql, pipeline)
+    return exact_table(table, types), types
+
+
+def _types(client: Client, sql: str, pipeline: str | None) -> dict[str, str]:
+    try:
+        columns = client.send(query.column_types(sql, pipeline=pipeline))
+    except BadRequestError as e:  # such as two columns of one name, which a subquery must not have
+        log.warning("The types of the columns are those of Parquet, all times in UTC: %s", e)
+        return {}
+    return {column.name: column.type for column in columns}
 
 
 def query_xcom(result: QueryResult, what: str) -> dict[str, Any]:
@@ -82,7 +93,7 @@ def write_result(client: Client, call: Call[Any], output_path: str | os.PathLike
     """
     written = client.download(call, lambda: file_to_write(output_path))
     log.info("Wrote %s bytes to %s.", f"{written.size:,}", output_path)
-    return {"output_path": os.fspath(output_path), "size": written.size}
+    return {"output_path": str(output_path), "size": written.size}
 
 
 def _effort(statistics: Mapping[str, Any]) -> str:
@@ -102,23 +113,3 @@ def _within_limit(value: Mapping[str, Any], what: str) -> dict[str, Any]:
             "or aggregate or limit it."
         )
     return dict(value)
-
-
-def _column(column: Any, pa: Any) -> Any:
-    kind = column.type
-    if column.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        return column.to_pandas(types_mapper=_nullable(kind, pa))
-    return column.to_pandas(date_as_object=False)
-
-
-def _nullable(kind: Any, pa: Any) -> Any:
-    from pandas.api.types import pandas_dtype
-
-    name = "boolean" if pa.types.is_boolean(kind) else str(kind).replace("uint", "UInt").replace("int", "Int")
-    return {kind: pandas_dtype(name)}.get
-
-
-def _frame(columns: Mapping[str, Any], names: list[str]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(columns, columns=names)

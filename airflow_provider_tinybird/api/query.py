@@ -13,12 +13,14 @@ from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, 
 from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.api.sqltext import with_format
+from airflow_provider_tinybird.api.sqltext import with_format, without_rows
 
 T = TypeVar("T")
 
 # Queries stop after 10 s by default, 30 s and more on larger plans; the answer's way comes on top.
 QUERY_TIMEOUT = 120.0
+
+_TEXT_IN_PARQUET = {"output_format_parquet_string_as_string": 1}  # by default Tinybird writes text as binary
 
 
 def sql(q: str, *, pipeline: str | None = None, parameters: Mapping[str, object] | None = None) -> Call[QueryResult]:
@@ -68,6 +70,8 @@ def sql_as(
     if not format.isalnum():
         raise InvalidInputError(f"{format!r} is no name of a format: give one such as CSVWithNames or Parquet.")
     formatted = with_format(_text(q), format)
+    if formatted.format.lower() == "parquet":
+        parameters = {**_TEXT_IN_PARQUET, **(parameters or {})}
     return _sql(formatted.text, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
 
 
@@ -79,8 +83,18 @@ def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
     formatted = with_format(_text(q), "Parquet")
     if formatted.format.lower() != "parquet":
         raise InvalidInputError(f"The SQL asks for FORMAT {formatted.format}, Parquet is needed: leave the clause out.")
-    settings = {"output_format_parquet_string_as_string": 1}
-    return _sql(formatted.text, pipeline, settings, lambda reply: RawResult(reply.content, formatted.format))
+    return _sql(formatted.text, pipeline, _TEXT_IN_PARQUET, lambda reply: RawResult(reply.content, formatted.format))
+
+
+def column_types(q: str, *, pipeline: str | None = None) -> Call[tuple[ColumnMeta, ...]]:
+    """Ask which columns a SELECT has, without running it for its rows. ``POST /v0/sql`` with ``LIMIT 0``.
+
+    :param q: the SQL, as in :func:`sql`.
+    :param pipeline: name of a pipe that the SQL can read as ``_``.
+    :return: names and ClickHouse types. Scope: read on each data source and pipe it reads.
+    """
+    formatted = with_format(without_rows(_text(q)), "JSON")
+    return _sql(formatted.text, pipeline, None, lambda reply: read_query_result(reply).meta)
 
 
 def format_of(q: str, default: str) -> str:

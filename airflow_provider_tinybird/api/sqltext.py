@@ -41,14 +41,31 @@ def with_format(sql: str, default: str) -> FormattedSql:
     :param sql: one SELECT.
     :param default: format for SQL that has none.
     """
+    end, found = _format_clause(sql)
+    if found:
+        return FormattedSql(sql[:end], found.group(1))
+    return FormattedSql(f"{sql[:end]}\nFORMAT {default}", default)
+
+
+def without_rows(sql: str) -> str:
+    """SQL that has the same columns as another, and no rows.
+
+    :param sql: one SELECT; one that starts with ``%`` stays a template.
+    """
+    end, found = _format_clause(sql)
+    text = sql[: found.start() if found else end]
+    percent, text = ("%\n", text.lstrip()[1:]) if text.lstrip().startswith("%") else ("", text)
+    return f"{percent}SELECT * FROM (\n{text}\n) LIMIT 0"  # noqa: S608 - the user's SQL, as it is
+
+
+def _format_clause(sql: str) -> tuple[int, re.Match[str] | None]:
+    """Where the SQL ends, and its FORMAT clause."""
     blanked = _OPAQUE.sub(_blank, sql)
     end = len(blanked.rstrip("; \t\r\n"))
     found = _FORMAT.search(blanked[:end])
     while found and _BEFORE_NAME.search(blanked[: found.start()]):
         found = _FORMAT.search(blanked[:end], found.start() + 1)
-    if found:
-        return FormattedSql(sql[:end], found.group(1))
-    return FormattedSql(f"{sql[:end]}\nFORMAT {default}", default)
+    return end, found
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -21,14 +21,16 @@ from airflow_provider_tinybird.api.models import QueryResult, RowsToDelete, Trun
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
+from airflow_provider_tinybird.dataframes import data_frame
 from airflow_provider_tinybird.files import file_format
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.loads import Compression, Delivery, LoadMemory, LoadOptions, LoadResult, load_data
-from airflow_provider_tinybird.results import data_frame
+from airflow_provider_tinybird.results import query_table, write_result
 from airflow_provider_tinybird.uploads import upload
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -245,8 +247,38 @@ class TinybirdHook(BaseHook):
         return self.send(query.sql(sql, pipeline=pipeline))
 
     def query_df(self, sql: str, *, pipeline: str | None = None) -> pd.DataFrame:
-        """Run a SELECT and return a pandas DataFrame with the types of the columns."""
-        return data_frame(self.send(query.sql_as_parquet(sql, pipeline=pipeline)).content)
+        """Run a SELECT and return a pandas DataFrame with the types of the columns, time zones included.
+
+        The answer comes as Parquet, streamed to disk and read from there. A second query without rows asks for the types.
+
+        :param pipeline: name of a pipe that the SQL can read as ``_``.
+        """
+        return data_frame(*query_table(self.client, sql, pipeline=pipeline))
+
+    def query_arrow(self, sql: str, *, pipeline: str | None = None) -> pa.Table:
+        """Run a SELECT and return a pyarrow Table with the types of the columns, time zones included.
+
+        :param pipeline: name of a pipe that the SQL can read as ``_``.
+        """
+        table: pa.Table = query_table(self.client, sql, pipeline=pipeline)[0]
+        return table
+
+    def query_to_file(
+        self,
+        sql: str,
+        output_path: str | os.PathLike[str],
+        *,
+        format: str = "Parquet",
+        pipeline: str | None = None,
+    ) -> int:
+        """Run a SELECT and write its answer to a file as it streams in, in constant memory; returns its size in bytes.
+
+        :param output_path: local path, or URL of Airflow's object storage. The file is there only when it is whole.
+        :param format: ClickHouse format, such as ``Parquet`` or ``CSVWithNames``; a FORMAT clause in the SQL wins.
+        :param pipeline: name of a pipe that the SQL can read as ``_``.
+        """
+        call = query.sql_as(sql, format, pipeline=pipeline)
+        return int(write_result(self.client, call, output_path)["size"])
 
     def call_endpoint(
         self, pipe: str, parameters: Mapping[str, Any] | None = None, *, q: str | None = None

@@ -179,6 +179,8 @@ def _numpy_scalar(value: Any) -> Any:
     if kind in "iu":
         return int(value)
     if kind == "f" and value.dtype.itemsize <= 8:
+        if value.dtype.itemsize == 2:  # ClickHouse has no floats of 16 bits
+            value = value.astype("float32")
         return _float(float(str(value)))  # str() is the shortest text of the value's own width
     if kind in "Mm":
         return _numpy_time(value)

@@ -71,6 +71,13 @@ CASES = (
         shows=lambda found, _: parquet(found) == {"c": ["x"]},
     ),
     Case(
+        query.column_types,
+        ("SELECT 1 AS n FORMAT CSV;",),
+        "POST /v0/sql",
+        b"q=SELECT+%2A+FROM+%28%0ASELECT+1+AS+n+%0A%29+LIMIT+0%0AFORMAT+JSON",
+        shows=lambda found, _: [(one.name, one.type) for one in found] == [("n", "UInt8")],
+    ),
+    Case(
         pipes.endpoint,
         ("shops", {"at_least": 1}),
         "GET /v0/pipes/shops.json?at_least=1",

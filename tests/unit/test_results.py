@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-from decimal import Decimal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_tinybird import results
@@ -22,12 +18,6 @@ from airflow_provider_tinybird.api.settings import Settings, Token
 def client(tinybird):
     with Client(Settings(base_url=tinybird.url, token=Token(tinybird.token), max_retries=0)) as client:
         yield client
-
-
-def parquet(**columns: object) -> bytes:
-    out = io.BytesIO()
-    pq.write_table(pa.table(columns), out)
-    return out.getvalue()
 
 
 def result(rows: int, text: str = "x") -> QueryResult:
@@ -68,34 +58,6 @@ class TestXcom:
     def test_binary_by_its_bytes(self):
         with pytest.raises(InvalidInputError, match="no text: give output_path"):
             results.raw_xcom(RawResult(b"\x93\xff\x00", "MsgPack"), "It")
-
-
-class TestDataFrame:
-    def test_types(self):
-        frame = results.data_frame(
-            parquet(
-                n=pa.array([1, 2], pa.int32()),
-                big=pa.array([9007199254740993, None], pa.int64()),
-                small=pa.array([255, None], pa.uint8()),
-                flag=pa.array([True, None]),
-                text=pa.array(["ä", None]),
-                money=pa.array([Decimal("1.10"), None], pa.decimal128(10, 2)),
-                day=pa.array([0, None], pa.date32()),
-            )
-        )
-        assert str(frame.dtypes["n"]) == "int32"
-        assert str(frame.dtypes["big"]) == "Int64"
-        assert frame["big"][0] == 9007199254740993
-        assert str(frame.dtypes["small"]) == "UInt8"
-        assert str(frame.dtypes["flag"]) == "boolean"
-        assert frame["text"][0] == "ä"
-        assert frame["money"][0] == Decimal("1.10")
-        assert frame["day"][0].isoformat()[:10] == "1970-01-01"
-
-    def test_no_rows_keep_their_columns(self):
-        frame = results.data_frame(parquet(a=pa.array([], pa.int64()), b=pa.array([], pa.string())))
-        assert list(frame.columns) == ["a", "b"]
-        assert len(frame) == 0
 
 
 class TestToFile:

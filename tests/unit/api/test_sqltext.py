@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tinybird.api.sqltext import with_format
+from airflow_provider_tinybird.api.sqltext import with_format, without_rows
 
 WITHOUT = {
     "plain": "SELECT 1",
@@ -151,3 +151,23 @@ def test_any_select(columns, end, clause):
     result = with_format(sql + end, "JSON")
     assert result.format == ("CSV" if clause else "JSON")
     assert result.text == (sql if clause else f"{sql}\nFORMAT JSON")
+
+
+@pytest.mark.parametrize(
+    ("sql", "inner"),
+    [
+        ("SELECT 1", "SELECT 1"),
+        ("SELECT 1; ", "SELECT 1"),
+        ("SELECT 1 FORMAT CSV", "SELECT 1 "),
+        ("SELECT 1 -- it", "SELECT 1"),
+        ("SELECT 1 -- it\n+ 1", "SELECT 1 -- it\n+ 1"),
+        ("WITH 1 AS x SELECT x", "WITH 1 AS x SELECT x"),
+        ("SELECT ' format x'", "SELECT ' format x'"),
+    ],
+)
+def test_without_rows(sql, inner):
+    assert without_rows(sql) == f"SELECT * FROM (\n{inner}\n) LIMIT 0"
+
+
+def test_a_template_without_rows_stays_a_template():
+    assert without_rows("%\nSELECT {{Int8(x)}}") == "%\nSELECT * FROM (\n\nSELECT {{Int8(x)}}\n) LIMIT 0"

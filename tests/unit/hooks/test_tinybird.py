@@ -84,10 +84,29 @@ class TestByHand:
     def test_query_df(self, hook, tinybird):
         out = io.BytesIO()
         pq.write_table(pa.table({"n": pa.array([1, None], pa.int64())}), out)
-        tinybird.on("POST /v0/sql", (200, out.getvalue()))
-        frame = hook.query_df("SELECT n FROM t")
+        types = {"meta": [{"name": "n", "type": "Nullable(Int64)"}], "data": [], "rows": 0}
+        tinybird.on("POST /v0/sql", (200, out.getvalue()), types)
+        frame = hook.query_df("SELECT n FROM t FORMAT Parquet;")
         assert (list(frame.columns), str(frame.dtypes["n"])) == (["n"], "Int64")
-        assert "FORMAT Parquet" in " ".join(tinybird.only.form["q"].split())
+        assert [" ".join(request.form["q"].split()) for request in tinybird.requests] == [
+            "SELECT n FROM t FORMAT Parquet",
+            "SELECT * FROM ( SELECT n FROM t ) LIMIT 0 FORMAT JSON",
+        ]
+
+    def test_query_df_without_the_types(self, hook, tinybird, caplog):
+        out = io.BytesIO()
+        pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["n", "n"]), out)
+        refused = (400, {"error": "Column n is ambiguous"})
+        tinybird.on("POST /v0/sql", (200, out.getvalue()), refused)
+        frame = hook.query_df("SELECT 1 AS n, 2 AS n")
+        assert frame.to_numpy().tolist() == [[1, 2]]
+        assert "types of the columns are those of Parquet" in caplog.text
+
+    def test_query_to_file(self, hook, tinybird, tmp_path):
+        tinybird.on("POST /v0/sql", (200, b"PAR1"))
+        assert hook.query_to_file("SELECT 1", tmp_path / "x.parquet") == 4
+        assert (tmp_path / "x.parquet").read_bytes() == b"PAR1"
+        assert tinybird.only.form["output_format_parquet_string_as_string"] == "1"
 
     def test_call_endpoint(self, hook, tinybird):
         tinybird.on("GET /v0/pipes/top.json", ROWS)

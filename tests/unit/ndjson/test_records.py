@@ -77,7 +77,7 @@ VALUES = {
     "numpy bool": (np.bool_(True), "true"),
     "numpy float64": (np.float64(0.1), "0.1"),
     "numpy float32": (np.float32(0.1), "0.1"),
-    "numpy float16": (np.float16(0.1), "0.1"),
+    "numpy float16": (np.float16(0.1), "0.099975586"),
     "numpy nan": (np.float32("nan"), "null"),
     "numpy text": (np.str_("x"), '"x"'),
     "numpy array": (np.array([[1, 2], [3, 4]]), "[[1,2],[3,4]]"),
