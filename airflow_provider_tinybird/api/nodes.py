@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from airflow_provider_tinybird.api.body import Body, BytesBody
+from airflow_provider_tinybird.api.body import BytesBody
 from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
-from airflow_provider_tinybird.api.encoding import Pairs, pairs, pipe_parameters, resource_name
+from airflow_provider_tinybird.api.encoding import pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import Pipe
-from airflow_provider_tinybird.api.pipes import read_pipe
+from airflow_provider_tinybird.api.pipes import one_pipe
 from airflow_provider_tinybird.api.resources import Explained, Node
-from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, nothing, required
+from airflow_provider_tinybird.api.sending import manage_pipe, nothing, required
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def update_node(
     """
     if name is not None:
         resource_name("node", name)
-    return _call(
+    return manage_pipe(
         f"update node '{node}' of pipe '{pipe}'",
         "PUT",
         _path(pipe, node),
@@ -100,30 +100,32 @@ def delete_node(pipe: str, node: str) -> Call[None]:
 
     :raises BadRequestError: it is published.
     """
-    return _call(f"delete node '{node}' of pipe '{pipe}'", "DELETE", _path(pipe, node), nothing, Repeat.IDEMPOTENT)
+    return manage_pipe(
+        f"delete node '{node}' of pipe '{pipe}'", "DELETE", _path(pipe, node), nothing, Repeat.IDEMPOTENT
+    )
 
 
 def publish_endpoint(pipe: str, node: str) -> Call[Pipe]:
     """Publish a node as the pipe's endpoint, in place of another. ``POST /v0/pipes/{name}/nodes/{node}/endpoint``."""
     what = f"publish node '{node}' of pipe '{pipe}'"
-    return _call(what, "POST", f"{_path(pipe, node)}/endpoint", _pipe, Repeat.IDEMPOTENT)
+    return manage_pipe(what, "POST", f"{_path(pipe, node)}/endpoint", one_pipe, Repeat.IDEMPOTENT)
 
 
 def unpublish_endpoint(pipe: str, node: str) -> Call[None]:
     """Take an endpoint back. ``DELETE /v0/pipes/{name}/nodes/{node}/endpoint``."""
     what = f"unpublish node '{node}' of pipe '{pipe}'"
-    return _call(what, "DELETE", f"{_path(pipe, node)}/endpoint", nothing, Repeat.IDEMPOTENT)
+    return manage_pipe(what, "DELETE", f"{_path(pipe, node)}/endpoint", nothing, Repeat.IDEMPOTENT)
 
 
 def publish_endpoint_by_id(pipe: str, node_id: str) -> Call[Pipe]:
     """Publish a node the older way: ``PUT /v0/pipes/{name}/endpoint`` with the node's id as the body. Prefer
     :func:`publish_endpoint`.
     """
-    return _call(
+    return manage_pipe(
         f"publish node '{node_id}' of pipe '{pipe}'",
         "PUT",
         f"/v0/pipes/{resource_name('pipe', pipe)}/endpoint",
-        _pipe,
+        one_pipe,
         Repeat.IDEMPOTENT,
         body=BytesBody(resource_name("node", node_id).encode(), "text/plain"),
     )
@@ -135,7 +137,7 @@ def explain(pipe: str, parameters: Mapping[str, object] | None = None, *, node: 
     :param parameters: values of the pipe's parameters.
     :param node: by default the published node, else the last. Scopes: ``PIPES:READ:<pipe>`` and ``DATASOURCES:READ`` on what it reads.
     """
-    return _call(
+    return manage_pipe(
         f"explain pipe '{pipe}'",
         "GET",
         f"{_path(pipe, node) if node else '/v0/pipes/' + resource_name('pipe', pipe)}/explain",
@@ -152,7 +154,7 @@ def analyze_materialization(pipe: str, node: str, *, datasource: str | None = No
     :param datasource: data source that it would fill.
     :return: the answer as JSON: no document tells its members.
     """
-    return _call(
+    return manage_pipe(
         f"analyze node '{node}' of pipe '{pipe}'",
         "GET",
         f"{_path(pipe, node)}/analysis",
@@ -165,7 +167,7 @@ def analyze_materialization(pipe: str, node: str, *, datasource: str | None = No
 def unlink_materialization(pipe: str, node: str) -> Call[None]:
     """Take a materialized view off its source; the rows that it made stay. ``DELETE /v0/pipes/{name}/nodes/{node}/materialization``."""
     what = f"unlink node '{node}' of pipe '{pipe}'"
-    return _call(what, "DELETE", f"{_path(pipe, node)}/materialization", nothing, Repeat.IDEMPOTENT)
+    return manage_pipe(what, "DELETE", f"{_path(pipe, node)}/materialization", nothing, Repeat.IDEMPOTENT)
 
 
 def _create(pipe: str, sql: str, name: str | None, more: Mapping[str, object]) -> Call[Node]:
@@ -173,7 +175,7 @@ def _create(pipe: str, sql: str, name: str | None, more: Mapping[str, object]) -
         resource_name("node", name)
     path = f"/v0/pipes/{resource_name('pipe', pipe)}/nodes"
     what = f"add node '{name or ''}' to pipe '{pipe}'"
-    return _call(what, "POST", path, _node, Repeat.ONCE, pairs({"name": name, **more}), _sql(sql))
+    return manage_pipe(what, "POST", path, _node, Repeat.ONCE, pairs({"name": name, **more}), _sql(sql))
 
 
 def _path(pipe: str, node: str) -> str:
@@ -182,30 +184,6 @@ def _path(pipe: str, node: str) -> str:
 
 def _sql(sql: str) -> BytesBody:
     return BytesBody(required("sql", sql).encode(), "text/plain; charset=utf-8")
-
-
-def _call(
-    what: str,
-    method: str,
-    path: str,
-    read: Callable[[Reply], T],
-    repeat: Repeat,
-    params: Pairs = (),
-    body: Body | None = None,
-    scope: str = "PIPES:CREATE",
-) -> Call[T]:
-    return Call(
-        what=what,
-        method=method,
-        path=path,
-        params=params,
-        body=body,
-        read=read,
-        repeat=repeat,
-        scope=scope,
-        min_timeout=MANAGE_TIMEOUT,
-        find_out="Look at the pipe's nodes (GET /v0/pipes).",
-    )
 
 
 def _node(reply: Reply) -> Node:
@@ -217,10 +195,6 @@ def _node(reply: Reply) -> Node:
         type=str(body.get("node_type") or ""),
         raw=body,
     )
-
-
-def _pipe(reply: Reply) -> Pipe:
-    return read_pipe(reply.json_object())
 
 
 def _explained(reply: Reply) -> Explained:

@@ -4,7 +4,7 @@ it. Nodes are in ``nodes``, what a pipe runs is in ``pipes``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,11 +13,10 @@ from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import Pipe
-from airflow_provider_tinybird.api.pipes import CopyMode, read_pipe
-from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, json_body, nothing, required
+from airflow_provider_tinybird.api.pipes import CopyMode, one_pipe
+from airflow_provider_tinybird.api.sending import json_body, manage_pipe, nothing, required
 
 T = TypeVar("T")
-CREATE = "PIPES:CREATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +76,11 @@ def update_pipe(pipe: str, *, name: str | None = None, description: str | None =
         raise InvalidInputError(f"Nothing to change about pipe '{pipe}': give name or description.")
     if name is not None:
         resource_name("pipe", name)
-    return _call(
+    return manage_pipe(
         f"update pipe '{pipe}'",
         "PUT",
         f"/v0/pipes/{resource_name('pipe', pipe)}",
-        _pipe,
+        one_pipe,
         Repeat.ONCE if name else Repeat.IDEMPOTENT,
         pairs({"name": name, "description": description}),
     )
@@ -93,7 +92,7 @@ def drop_pipe(pipe: str) -> Call[None]:
     Scope: ``PIPES:DROP:<pipe>``.
     """
     path = f"/v0/pipes/{resource_name('pipe', pipe)}"
-    return _call(f"drop pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT, scope=f"PIPES:DROP:{pipe}")
+    return manage_pipe(f"drop pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT, scope=f"PIPES:DROP:{pipe}")
 
 
 def get_pipe_datafile(pipe: str) -> Call[str]:
@@ -103,7 +102,7 @@ def get_pipe_datafile(pipe: str) -> Call[str]:
     ``PIPES:READ:<pipe>``.
     """
     path = f"/v1/pipes/{resource_name('pipe', pipe)}.pipe"
-    return _call(f"get the file of pipe '{pipe}'", "GET", path, _text, Repeat.READ, scope=f"PIPES:READ:{pipe}")
+    return manage_pipe(f"get the file of pipe '{pipe}'", "GET", path, _text, Repeat.READ, scope=f"PIPES:READ:{pipe}")
 
 
 def create_copy(
@@ -118,11 +117,11 @@ def create_copy(
     """
     resource_name("data source", target_datasource)
     fields = {"target_datasource": target_datasource, "schedule_cron": schedule_cron, "mode": mode}
-    return _call(
+    return manage_pipe(
         f"make node '{node}' of pipe '{pipe}' a copy",
         "POST",
         _node(pipe, node, "copy"),
-        _pipe,
+        one_pipe,
         body=form(pairs(fields)),
     )
 
@@ -143,13 +142,13 @@ def update_copy(
     if not fields:
         raise InvalidInputError(f"Nothing to change about the copy of pipe '{pipe}'.")
     path = _node(pipe, node, "copy")
-    return _call(f"update the copy of pipe '{pipe}'", "PUT", path, _pipe, Repeat.IDEMPOTENT, body=form(fields))
+    return manage_pipe(f"update the copy of pipe '{pipe}'", "PUT", path, one_pipe, Repeat.IDEMPOTENT, body=form(fields))
 
 
 def remove_copy(pipe: str, node: str) -> Call[None]:
     """Make a copy a plain node again. ``DELETE /v0/pipes/{name}/nodes/{node}/copy``; Classic only. Scope: ``PIPES:CREATE``."""
     path = _node(pipe, node, "copy")
-    return _call(f"remove the copy of pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT)
+    return manage_pipe(f"remove the copy of pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT)
 
 
 def create_sink(
@@ -185,13 +184,15 @@ def create_sink(
             "write_strategy": write_strategy,
         }
     )
-    return _call(f"make node '{node}' of pipe '{pipe}' a sink", "POST", _node(pipe, node, "sink"), _pipe, params=params)
+    return manage_pipe(
+        f"make node '{node}' of pipe '{pipe}' a sink", "POST", _node(pipe, node, "sink"), one_pipe, params=params
+    )
 
 
 def remove_sink(pipe: str, node: str) -> Call[None]:
     """Make a sink a plain node again. ``DELETE /v0/pipes/{name}/nodes/{node}/sink``; Classic only. Scope: ``PIPES:CREATE``."""
     path = _node(pipe, node, "sink")
-    return _call(f"remove the sink of pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT)
+    return manage_pipe(f"remove the sink of pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT)
 
 
 def _node(pipe: str, node: str, what: str) -> str:
@@ -200,35 +201,7 @@ def _node(pipe: str, node: str, what: str) -> str:
 
 def _create(name: str, params: Pairs, body: Body | None) -> Call[Pipe]:
     resource_name("pipe", name)
-    return _call(f"create pipe '{name}'", "POST", "/v0/pipes", _pipe, Repeat.ONCE, params, body)
-
-
-def _call(
-    what: str,
-    method: str,
-    path: str,
-    read: Callable[[Reply], T],
-    repeat: Repeat = Repeat.ONCE,
-    params: Pairs = (),
-    body: Body | None = None,
-    scope: str = CREATE,
-) -> Call[T]:
-    return Call(
-        what=what,
-        method=method,
-        path=path,
-        params=params,
-        body=body,
-        read=read,
-        repeat=repeat,
-        scope=scope,
-        min_timeout=MANAGE_TIMEOUT,
-        find_out="Look at the pipe (GET /v0/pipes).",
-    )
-
-
-def _pipe(reply: Reply) -> Pipe:
-    return read_pipe(reply.json_object())
+    return manage_pipe(f"create pipe '{name}'", "POST", "/v0/pipes", one_pipe, Repeat.ONCE, params, body)
 
 
 def _text(reply: Reply) -> str:

@@ -53,7 +53,7 @@ def get_pipe(pipe: str) -> Call[Pipe]:
         what=f"get pipe '{pipe}'",
         method="GET",
         path=f"/v0/pipes/{resource_name('pipe', pipe)}",
-        read=lambda reply: read_pipe(reply.json_object()),
+        read=one_pipe,
         repeat=Repeat.READ,
         scope=f"PIPES:READ:{pipe}",
     )
@@ -239,6 +239,11 @@ def _switch(pipe: str, verb: str) -> Call[None]:
         repeat=Repeat.IDEMPOTENT,
         scope="PIPES:CREATE",
     )
+
+
+def one_pipe(reply: Reply) -> Pipe:
+    """Read an answer that is a pipe."""
+    return read_pipe(reply.json_object())
 
 
 def read_pipe(body: JsonObject) -> Pipe:

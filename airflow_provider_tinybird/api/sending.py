@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from airflow_provider_tinybird.api.body import BytesBody
-from airflow_provider_tinybird.api.call import Reply
+from airflow_provider_tinybird.api.body import Body, BytesBody
+from airflow_provider_tinybird.api.call import Call, Repeat, Reply
+from airflow_provider_tinybird.api.encoding import Pairs
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.resources import Named, read_named
 
+T = TypeVar("T")
 JSON = "application/json"
 
 MANAGE_TIMEOUT = 60.0
@@ -20,6 +22,52 @@ MANAGE_TIMEOUT = 60.0
 def json_body(value: Mapping[str, Any]) -> BytesBody:
     """Make a JSON body; only few calls of Tinybird read one."""
     return BytesBody(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(), JSON)
+
+
+def manage(
+    what: str,
+    method: str,
+    path: str,
+    read: Callable[[Reply], T],
+    repeat: Repeat,
+    *,
+    scope: str,
+    find_out: str,
+    params: Pairs = (),
+    body: Body | None = None,
+) -> Call[T]:
+    """Describe a call that makes, changes, shows or drops a part of a workspace.
+
+    :param what: what it does, to complete "Could not ...".
+    :param find_out: how a person finds out whether it was done, when the answer is lost.
+    """
+    return Call(
+        what=what,
+        method=method,
+        path=path,
+        params=params,
+        body=body,
+        read=read,
+        repeat=repeat,
+        scope=scope,
+        min_timeout=MANAGE_TIMEOUT,
+        find_out=find_out,
+    )
+
+
+def manage_pipe(
+    what: str,
+    method: str,
+    path: str,
+    read: Callable[[Reply], T],
+    repeat: Repeat = Repeat.ONCE,
+    params: Pairs = (),
+    body: Body | None = None,
+    scope: str = "PIPES:CREATE",
+) -> Call[T]:
+    """Describe a call about a pipe or one of its nodes."""
+    find_out = "Look at the pipe and its nodes (GET /v0/pipes)."
+    return manage(what, method, path, read, repeat, scope=scope, find_out=find_out, params=params, body=body)
 
 
 def required(name: str, text: str) -> str:

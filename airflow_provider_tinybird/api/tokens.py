@@ -13,7 +13,7 @@ from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import Pairs, pairs
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.resources import Scope, TokenInfo
-from airflow_provider_tinybird.api.sending import json_body, nothing, required
+from airflow_provider_tinybird.api.sending import json_body, manage, nothing, required
 
 T = TypeVar("T")
 
@@ -76,9 +76,12 @@ def delete_token(name: str) -> Call[None]:
 def refresh_token(name: str) -> Call[TokenInfo]:
     """Give a static token another text; the old one is worth nothing from then on. ``POST /v0/tokens/{id}/refresh``.
 
+    A second refresh makes the text of the first one worthless, whoever has it by then, so it is never sent again.
+
     :return: the token with its new text.
+    :raises OutcomeUnknownError: the answer was lost: :func:`get_token` has the text that counts.
     """
-    return _call("refresh a token", "POST", f"/{_path(name)}/refresh", _token, Repeat.IDEMPOTENT)
+    return _call("refresh a token", "POST", f"/{_path(name)}/refresh", _token, Repeat.ONCE)
 
 
 def _path(name: str) -> str:
@@ -98,16 +101,9 @@ def _call(
     params: Pairs = (),
     body: Body | None = None,
 ) -> Call[T]:
-    return Call(
-        what=what,
-        method=method,
-        path=f"/v0/tokens{path}",
-        params=params,
-        body=body,
-        read=read,
-        repeat=repeat,
-        scope="TOKENS",
-        find_out="Look at the tokens (GET /v0/tokens).",
+    find_out = "Look at the tokens (GET /v0/tokens)."
+    return manage(
+        what, method, f"/v0/tokens{path}", read, repeat, scope="TOKENS", find_out=find_out, params=params, body=body
     )
 
 

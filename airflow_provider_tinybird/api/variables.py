@@ -9,7 +9,7 @@ from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import Pairs, resource_name
 from airflow_provider_tinybird.api.resources import Variable
-from airflow_provider_tinybird.api.sending import nothing, required
+from airflow_provider_tinybird.api.sending import manage, nothing, required
 
 T = TypeVar("T")
 
@@ -49,16 +49,9 @@ def _path(name: str) -> str:
 
 
 def _call(what: str, method: str, path: str, fields: Pairs, read: Callable[[Reply], T], repeat: Repeat) -> Call[T]:
-    return Call(
-        what=what,
-        method=method,
-        path=f"/v0/variables{path}",
-        body=form(fields) if fields else None,
-        read=read,
-        repeat=repeat,
-        scope="ADMIN",
-        find_out="Look at the variables (GET /v0/variables).",
-    )
+    body = form(fields) if fields else None
+    find_out = "Look at the variables (GET /v0/variables)."
+    return manage(what, method, f"/v0/variables{path}", read, repeat, scope="ADMIN", find_out=find_out, body=body)
 
 
 def _variables(reply: Reply) -> tuple[Variable, ...]:

@@ -254,6 +254,8 @@ def _token(box: Sandbox, request: Request) -> Token | None:
 
 def _answer(box: Sandbox, call: Call, handler: Handler) -> Answer:
     try:
+        if call.token and call.token.rps:
+            box.jwt_limit(call.token.rps).take(call.token.id)
         return handler(box, call)
     except ApiError as error:
         return error_answer(error)

@@ -90,11 +90,16 @@ class Sandbox:
         self.monitor = Monitor()
         self.events_limit = RateLimit(options.events_per_second, 1, "events requests", EVENTS_PER_SECOND)
         self.imports_limit = RateLimit(options.imports_per_minute, 60, "imports", IMPORTS_PER_MINUTE)
+        self._jwt_limits: dict[int, RateLimit] = {}
         self.project: Project | None = None
         self.paused: set[str] = set()
         self.workspace_names: set[str] = set()
         self.branches: dict[str, Branch] = {}
         self.tags: dict[str, dict[str, Any]] = {}
+
+    def jwt_limit(self, rps: int) -> RateLimit:
+        """The limit of JWTs with so many requests a second."""
+        return self._jwt_limits.setdefault(rps, RateLimit(rps, 1, "requests with this token", rps))
 
     def spool_path(self) -> Path:
         """A path for a file on its way into the engine."""

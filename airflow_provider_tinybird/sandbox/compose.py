@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.datafile import NodeFile
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe
@@ -20,9 +21,12 @@ class Composer:
 
     :param workspace: brings the pipes by name, and the values of the variables.
     :param parameters: values for the templates.
+    :param token: brings values that its holder cannot change, and conditions on what pipes answer.
     """
 
-    def __init__(self, workspace: Workspace, parameters: Mapping[str, str]) -> None:
+    def __init__(self, workspace: Workspace, parameters: Mapping[str, str], token: Token | None = None) -> None:
+        self._fixed = token.fixed_params if token else {}
+        self._filters = token.filters_of("PIPES:READ") if token else {}
         self._pipes: Mapping[str, Pipe] = workspace.pipes
         self._secrets = workspace.secrets()
         self._parameters = parameters
@@ -44,7 +48,8 @@ class Composer:
         :param node: up to which node; else its published one.
         :param tables: queries that stand in for data sources.
         """
-        return self._expand(pipe, node or pipe.output, dict(tables or {}), ())
+        query = self._expand(pipe, node or pipe.output, dict(tables or {}), ())
+        return query if node else self._filtered(pipe, query)
 
     def without_secrets(self, sql: str) -> str:
         """A rendered query as it may be shown."""
@@ -52,12 +57,12 @@ class Composer:
             sql = sql.replace(quoted_with_wildcards(value), "'******'")
         return sql
 
-    def rendered(self, sql: str) -> str:
+    def rendered(self, sql: str, pipe: str = "") -> str:
         """The SQL of a template, or the text itself when it is none."""
         if not sql.lstrip().startswith("%"):
             return sql
         try:
-            return render(sql.lstrip(), self._parameters, self._secrets)
+            return render(sql.lstrip(), {**self._parameters, **self._fixed.get(pipe, {})}, self._secrets)
         except TemplateError as error:
             raise ApiError(getattr(error, "status", 400), str(error)) from None
 
@@ -70,7 +75,7 @@ class Composer:
         def visit(one: NodeFile, path: tuple[str, ...]) -> str:
             if one.name in path:
                 raise bad_request(f"Node '{one.name}' of pipe '{pipe.name}' reads itself")
-            sql, _ = split_format(statement_of(self.rendered(one.sql)))
+            sql, _ = split_format(statement_of(self.rendered(one.sql, pipe.name)))
             for name in sorted(names_in(sql) & nodes.keys()):
                 if name not in queries and name != one.name:
                     queries[name] = visit(nodes[name], (*path, one.name))
@@ -84,4 +89,8 @@ class Composer:
 
     def _other(self, name: str, above: Sequence[str]) -> str:
         pipe = self._pipes[name]
-        return self._expand(pipe, pipe.output, {}, above)
+        return self._filtered(pipe, self._expand(pipe, pipe.output, {}, above))
+
+    def _filtered(self, pipe: Pipe, query: str) -> str:
+        condition = self._filters.get(pipe.name)
+        return f"SELECT * FROM (\n{query}\n) WHERE ({condition}\n)" if condition else query  # noqa: S608 - the caller checks it

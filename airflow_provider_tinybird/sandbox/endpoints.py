@@ -73,7 +73,7 @@ def _answer(box: Sandbox, call: Call, pipe: Pipe) -> Answer:
     if pipe.node_of(NodeKind.ENDPOINT) is None:
         raise ApiError(404, f"The pipe '{pipe.name}' does not have an endpoint yet")
     params = call.params()
-    composer = Composer(box.workspace, template_parameters(params))
+    composer = Composer(box.workspace, template_parameters(params), call.caller)
     if params.get("q", "").strip():
         statement, _ = split_format(statement_of(params["q"]))
         checked(box, statement)
@@ -81,4 +81,4 @@ def _answer(box: Sandbox, call: Call, pipe: Pipe) -> Answer:
         query = composer.query(statement, pipe)
     else:
         query = composer.pipe(pipe)
-    return read_answer(box, query, output_format, query_settings(params))
+    return read_answer(box, query, output_format, query_settings(box, params, call.caller))

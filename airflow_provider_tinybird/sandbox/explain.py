@@ -8,7 +8,7 @@ from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
 from airflow_provider_tinybird.sandbox.errors import bad_request, not_found
 from airflow_provider_tinybird.sandbox.resources import Pipe
-from airflow_provider_tinybird.sandbox.sql import checked, require_reads, template_parameters
+from airflow_provider_tinybird.sandbox.sql import checked, query_settings, require_reads, template_parameters
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer
 
 
@@ -20,10 +20,12 @@ def explain(box: Sandbox, call: Call) -> Answer:
     node = pipe.node_named(name) if name else pipe.node_of(NodeKind.MATERIALIZED) or _last(pipe)
     if name and node is None:
         raise not_found("Node", name)
-    composer = Composer(box.workspace, template_parameters(call.params()))
+    composer = Composer(box.workspace, template_parameters(call.params()), call.caller)
     query = checked(box, composer.pipe(pipe, node))
     require_reads(box, call.caller, query)
-    plan = box.engine.read(f"EXPLAIN indexes = 1 {query}", "TSVRaw").body.decode("utf-8", errors="replace")
+    plan = box.engine.read(f"EXPLAIN indexes = 1 {query}", "TSVRaw", query_settings(box, {}, call.caller)).body.decode(
+        "utf-8", errors="replace"
+    )
     return json_answer(
         {
             "debug_query": composer.without_secrets(query),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from airflow_provider_tinybird.sandbox.auth import ADMIN
+from airflow_provider_tinybird.sandbox.auth import ADMIN, Grants
 from airflow_provider_tinybird.sandbox.box import Branch, Sandbox
 from airflow_provider_tinybird.sandbox.datafile import name_problem
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request, not_found
@@ -71,7 +71,7 @@ def create_branch(box: Sandbox, call: Call) -> Answer:
         raise bad_request(problem)
     if name in box.branches:
         raise ApiError(409, f"There is already a branch with the name '{name}'")
-    token = box.workspace.add_token(f"branch {name}", frozenset({ADMIN}), "")
+    token = box.workspace.add_token(f"branch {name}", Grants(frozenset({ADMIN})), "")
     branch = box.branches[name] = Branch(str(uuid.uuid4()), name, token, now())
     job = Job("branch", {"branch_id": branch.id, "branch_name": name}, call.caller.id)
     shown = job.shown(call.base_url)

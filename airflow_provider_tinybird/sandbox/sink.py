@@ -12,7 +12,7 @@ from airflow_provider_tinybird.sandbox.auth import PIPES_CREATE, pipe_read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.copies import copy_query, shown_query
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
-from airflow_provider_tinybird.sandbox.errors import EngineError, bad_request, of_engine
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, of_engine
 from airflow_provider_tinybird.sandbox.formats import checked_format
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.pipes import described_node
@@ -49,6 +49,8 @@ def run_sink(box: Sandbox, call: Call) -> Answer:
     token, params = call.caller, call.params()
     pipe = box.workspace.pipe(call.path_values["name"])
     token.require(pipe_read_scope(pipe.name), PIPES_CREATE)
+    if token.is_jwt:
+        raise ApiError(403, "A JWT only reads, and cannot run a sink")
     node = pipe.node_of(NodeKind.SINK)
     if node is None:
         raise bad_request(f"Pipe '{pipe.name}' is not a sink pipe: its type is {pipe.type}")

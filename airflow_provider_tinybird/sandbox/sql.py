@@ -8,10 +8,18 @@ from collections.abc import Iterable, Mapping
 from airflow_provider_tinybird.sandbox.auth import Token, pipe_read_scope, read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
-from airflow_provider_tinybird.sandbox.engine import SERVICE_DATABASE
+from airflow_provider_tinybird.sandbox.engine import DATABASE, SERVICE_DATABASE
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe
-from airflow_provider_tinybird.sandbox.sqltext import check_readable, names_in, split_format, statement_of, tokens_of
+from airflow_provider_tinybird.sandbox.sqltext import (
+    check_readable,
+    condition_of,
+    literal,
+    names_in,
+    split_format,
+    statement_of,
+    tokens_of,
+)
 from airflow_provider_tinybird.sandbox.web import Answer, Call, parsed_json
 
 SETTINGS = (
@@ -42,13 +50,13 @@ def run_sql(box: Sandbox, call: Call) -> Answer:
     if not text:
         raise bad_request("the parameter 'q' is required: the SQL to run")
     pipeline = box.workspace.pipe(params["pipeline"]) if params.get("pipeline") else None
-    composer = Composer(box.workspace, template_parameters(params))
+    composer = Composer(box.workspace, template_parameters(params), token)
     # A FORMAT in a template can only be seen once it is rendered.
     statement, output_format = split_format(statement_of(composer.rendered(text)))
     checked(box, statement)
     require_reads(box, token, statement, pipeline)
     query = composer.query(statement, pipeline)
-    return read_answer(box, query, output_format or "JSON", query_settings(params))
+    return read_answer(box, query, output_format or "JSON", query_settings(box, params, token))
 
 
 def checked(box: Sandbox, query: str) -> str:
@@ -67,8 +75,8 @@ def read_answer(box: Sandbox, query: str, output_format: str, settings: Mapping[
     return Answer(200, result.body, _CONTENT_TYPES.get(output_format, "text/plain; charset=utf-8"))
 
 
-def query_settings(params: Mapping[str, str]) -> dict[str, str]:
-    """The settings that a caller may give, as far as given.
+def query_settings(box: Sandbox, params: Mapping[str, str], token: Token) -> dict[str, str]:
+    """The settings that a caller may give, as far as given, and the conditions on the rows that the token may read.
 
     :raises ApiError: 400, for a value other than 0 and 1.
     """
@@ -76,7 +84,22 @@ def query_settings(params: Mapping[str, str]) -> dict[str, str]:
     for key, value in settings.items():
         if value not in ("0", "1"):
             raise bad_request(f"'{key}' must be 0 or 1, not '{value}'")
-    return settings
+    filters = _row_filters(box, token)
+    return {**settings, "additional_table_filters": filters} if filters else settings
+
+
+def _row_filters(box: Sandbox, token: Token) -> str:
+    """Conditions on tables, as the engine takes them: it puts them on each table however it is reached, so that no SQL gets around them."""
+    found = {}
+    for name, condition in token.filters_of("DATASOURCES:READ").items():
+        datasource = box.workspace.find_datasource(name)
+        if datasource:
+            condition_of(condition, box.engine.table_functions, box.engine.other_databases)
+            found[f"{DATABASE}.{datasource.name}"] = condition
+            # Its rows are text, which the condition was not written for.
+            found[f"{DATABASE}.{datasource.quarantine}"] = "0"
+    listed = ", ".join(f"{literal(table)}: {literal(condition)}" for table, condition in found.items())
+    return f"{{{listed}}}" if listed else ""
 
 
 def template_parameters(params: Mapping[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from urllib.parse import parse_qsl
 
 from airflow_provider_tinybird.sandbox.auth import Token
+from airflow_provider_tinybird.sandbox.clock import now
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 
 _IN_MEMORY = 1024 * 1024
@@ -122,12 +123,14 @@ class Call:
     def caller(self) -> Token:
         """The token.
 
-        :raises ApiError: 403, when there is none, or none that is known.
+        :raises ApiError: 403, when there is none, or none that is known, or its time is over.
         """
         if self.token is None:
             raise ApiError(
                 403, "Invalid authentication token: send a token of this workspace as 'Authorization: Bearer <token>'"
             )
+        if self.token.expires is not None and self.token.expires <= now().timestamp():
+            raise ApiError(403, f"The token '{self.token.name}' has expired")
         return self.token
 
     @property

@@ -8,8 +8,8 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 
-from airflow_provider_tinybird.sandbox import state
-from airflow_provider_tinybird.sandbox.auth import ADMIN, Token, new_token_text
+from airflow_provider_tinybird.sandbox import jwt, state
+from airflow_provider_tinybird.sandbox.auth import ADMIN, Grants, Token, new_token_text
 from airflow_provider_tinybird.sandbox.datafile import DatafileError, DatasourceFile, Project, name_problem
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
@@ -105,8 +105,13 @@ class Workspace:
             state.save(self._file, kept)
 
     def token(self, value: str) -> Token | None:
-        """The token with this text."""
-        return self._tokens.get(value)
+        """The token with this text, or that a JWT is."""
+        return self._tokens.get(value) or jwt.token_of(value, self.id, self.signing_key)
+
+    @property
+    def signing_key(self) -> str:
+        """What JWTs are signed with."""
+        return self.fixed_token("workspace admin token")
 
     def tokens(self) -> list[Token]:
         """All tokens."""
@@ -116,7 +121,7 @@ class Workspace:
         """The text of one of the three tokens that are always there."""
         return next(token.value for token in self._tokens.values() if token.name == name)
 
-    def add_token(self, name: str, scopes: frozenset[str], description: str) -> Token:
+    def add_token(self, name: str, grants: Grants, description: str) -> Token:
         """Make a token.
 
         :raises ApiError: 409, when the name is taken.
@@ -125,7 +130,8 @@ class Workspace:
             if any(token.name == name for token in self._tokens.values()):
                 raise ApiError(409, f"Token with name '{name}' already exists")
             token_id = str(uuid.uuid4())
-            token = Token(name, new_token_text(self.user_id, token_id), scopes, token_id, description)
+            text = new_token_text(self.user_id, token_id)
+            token = Token(name, text, grants.scopes, token_id, description, grants.filters)
             self._tokens[token.value] = token
             self.save()
         return token

@@ -58,6 +58,9 @@ def test_what_must_not_happen_twice_is_never_sent_again(wire) -> None:
     wire.answers((500, {"error": "x"}))
     with pytest.raises(OutcomeUnknownError, match="second exchange undoes the first"):
         wire.send(definitions.exchange_datasources("a", "b"))
+    wire.answers((500, {"error": "x"}))
+    with pytest.raises(OutcomeUnknownError, match="GET /v0/tokens"):
+        wire.send(tokens.refresh_token("reader"))
     creates = [case for case in CASES if case.function.__name__.startswith("create_") and "jwt" not in case.name]
     assert creates
     assert {case.call().repeat for case in creates} == {Repeat.ONCE}
