@@ -74,8 +74,8 @@ class Case:
         return get_args(get_type_hints(self.function)["return"])[0]
 
 
-def a_file() -> FileBody:
-    return FileBody(lambda: io.BytesIO(CSV), len(CSV), "text/csv")
+def a_file(content: bytes = CSV) -> FileBody:
+    return FileBody(lambda: io.BytesIO(content), len(content), "text/csv")
 
 
 def rows(send: Send, sql: str) -> list[dict[str, Any]]:

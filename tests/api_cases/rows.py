@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_provider_tinybird.api import events, imports
+from airflow_provider_tinybird.api import events, imports, quarantine
 from airflow_provider_tinybird.api.job import Job
-from api_cases.case import CSV, CSV_, FORM_URL, URL, Case, Send, a_file, count, done, file_of
+from api_cases.case import CSV, CSV_, FORM_URL, URL, Case, Send, a_file, count, done, file_of, finished
 
 # Three are there, three are in the file of the address, one is in that of the body.
 BY_URL = "format=csv&url=http%3A%2F%2F127.0.0.1%3A9%2Fx.csv"
@@ -17,6 +17,12 @@ def then(rows: int) -> dict[str, object]:
         return (not isinstance(found, Job) or done(found, send)) and count(send, "sales") == rows
 
     return {"shows": shows}
+
+
+def one_bad_row(send: Send) -> tuple[str, str]:
+    """The data source, and the id of an import that brought a row that does not fit."""
+    job = send(imports.append_file_v1("sales", a_file(b"day,shop,amount\nno date,a,1\n"), **CSV_))
+    return "sales", finished(job, send).id
 
 
 def by_url(send: Send) -> tuple[str, str]:
@@ -115,5 +121,24 @@ CASES = (
         CSV,
         kw=CSV_,
         **then(1),
+    ),
+    Case(
+        quarantine.count_of_import,
+        ("sales", "i-1"),
+        "POST /v0/sql",
+        b"q=SELECT+count%28%29+AS+c__rows+FROM+%60sales_quarantine%60+WHERE+c__import_id+%3D+%27i-1%27%0AFORMAT+JSON",
+        live=one_bad_row,
+        shows=lambda found, _: found == 1,
+    ),
+    Case(
+        quarantine.reasons,
+        ("sales",),
+        "POST /v0/sql",
+        b"q=SELECT+c__error_column%2C+any%28c__error%29+AS+c__errors%2C+count%28%29+AS+c__rows+FROM+%60sales_quarantine%60"
+        b"+WHERE+insertion_date+%3E%3D+now%28%29+-+toIntervalSecond%2861%29"
+        b"+GROUP+BY+c__error_column+ORDER+BY+c__rows+DESC%2C+c__error_column+LIMIT+5%0AFORMAT+JSON",
+        kw={"seconds": 60},
+        live=lambda send: one_bad_row(send)[:1],
+        shows=lambda found, _: [(one.columns, one.rows) for one in found] == [(("day",), 1)],
     ),
 )
