@@ -43,6 +43,11 @@ ARGUMENTS: dict[str, Make] = {
         "datasource": "flights",
         "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
     },
+    "TinybirdLoadOperator": lambda url, file, job: {
+        "datasource": "flights",
+        "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
+        "via": "files",
+    },
     "TinybirdCopyOperator": lambda url, file, job: {"pipe": "copy_totals"},
     "TinybirdCopyRangeOperator": lambda url, file, job: {
         "pipe": "copy_range",

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
-from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects
+from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects, table_of
 from airflow_provider_tinybird.ndjson.rows import Encoded, JsonColumn, encode_rows, first_surrogate
 from airflow_provider_tinybird.ndjson.tables import (
     MAX_SLICE_BYTES,
@@ -64,6 +64,10 @@ class PolarsSource:
                 f"polars cannot hand the frame to Arrow ({error}); cast the column to text first"
             ) from error
 
+    def arrow(self, start: int, count: int) -> Any | None:
+        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+        return self._frame.slice(start, count).to_arrow()
+
 
 class PandasSource:
     """A pandas DataFrame. Its index is not sent, so an index that carries data is refused.
@@ -106,6 +110,11 @@ class PandasSource:
                 values = _values(part.iloc[:, position])
                 lengths.append(check_objects(values) if isinstance(values, list) else check_array(values))
         return line_length(self._names, lengths)
+
+    def arrow(self, start: int, count: int) -> Any | None:
+        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+        part = self._frame.iloc[start : start + count]
+        return table_of(self._names, [_values(part.iloc[:, position]) for position in range(len(self._names))])
 
 
 @contextmanager

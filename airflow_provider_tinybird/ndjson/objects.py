@@ -24,19 +24,49 @@ def encode_objects(values: Sequence[object]) -> JsonColumn:
     :param values: the values of one column; None, NaN, NaT and pandas.NA are null.
     :raises BadValueError: a value cannot be sent without loss.
     """
+    array = as_array(values)
+    return _one_by_one(values) if array is None else encode_array(array)
+
+
+def as_array(values: Sequence[object]) -> Any | None:
+    """Python values as an Arrow array; None where no type of Arrow holds all of them exactly.
+
+    :param values: the values of one column; None, NaN, NaT and pandas.NA are null.
+    :raises BadValueError: a text cannot be sent.
+    """
     import pyarrow as pa
 
     kind = _arrow_type(values)
-    if kind is not None:
-        try:
-            array = pa.array(values, kind, from_pandas=True)
-        except UnicodeEncodeError:
-            raise BadValueError(SURROGATE, first_surrogate(values)) from None
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            pass  # a number among the texts, an integer beyond 64 bits: value by value
-        else:
-            return encode_array(array)
-    return _one_by_one(values)
+    if kind is None:
+        return None
+    try:
+        return pa.array(values, kind, from_pandas=True)
+    except UnicodeEncodeError:
+        raise BadValueError(SURROGATE, first_surrogate(values)) from None
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return None  # a number among the texts, an integer beyond 64 bits
+
+
+def table_of(names: Sequence[str], columns: Sequence[Any]) -> Any | None:
+    """An Arrow table; None where a column has no type of Arrow.
+
+    :param names: column names.
+    :param columns: Arrow arrays, or Python values.
+    """
+    import pyarrow as pa
+
+    if not all(isinstance(name, str) and name.isprintable() for name in names):
+        return None  # the other way tells what is wrong with it
+    arrays = []
+    for column in columns:
+        if isinstance(column, pa.Array):
+            arrays.append(column)
+            continue
+        array = pa.nulls(len(column)) if all(value is None for value in column) else as_array(column)
+        if array is None:
+            return None
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, names=list(names))
 
 
 def _arrow_type(values: Sequence[object]) -> Any:

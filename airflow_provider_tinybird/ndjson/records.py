@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
-from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects, json_texts
+from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects, json_texts, table_of
 from airflow_provider_tinybird.ndjson.rows import (
     Encoded,
     JsonColumn,
@@ -52,6 +52,14 @@ class RecordsSource:
                 row = None if error.row is None else there[error.row]
                 raise BadValueError(error.reason, row).located(name, first_row) from None
         return line_length(names, lengths)
+
+    def arrow(self, start: int, count: int) -> Any | None:
+        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+        rows = [dict(record) for record in self._records[start : start + count]]
+        names = list(rows[0])
+        if not names or len(set(map(tuple, rows))) > 1:
+            return None
+        return table_of(names, [list(map(itemgetter(name), rows)) for name in names])
 
 
 def encode_records(records: Sequence[Mapping[str, object]], first_row: int) -> Encoded:

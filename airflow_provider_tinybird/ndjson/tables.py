@@ -33,6 +33,10 @@ class TableSource:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return check_table(self._table, first_row)
 
+    def arrow(self, start: int, count: int) -> Any | None:
+        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+        return bounded(self._table, start, count)
+
 
 def bounded(table: Any, start: int, count: int) -> Any:
     """A slice of at most ``count`` rows that is not much larger than :data:`MAX_SLICE_BYTES`.

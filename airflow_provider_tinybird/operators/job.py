@@ -37,11 +37,9 @@ cancelling."""
 CANCEL_POLICY = RetryPolicy(max_retries=1, total=10.0)
 
 
-class TinybirdJobOperator(TinybirdOperator):
-    """Base of the operators that start a job and are green only when it is done.
+class TinybirdJobsOperator(TinybirdOperator):
+    """Base of the operators that start jobs, one at a time: its life from the start to the end.
 
-    :param wait_for_completion: wait until the job is over. Without it the task is green when the job is queued, and
-        returns its id for :class:`~airflow_provider_tinybird.sensors.jobs.TinybirdJobSensor`.
     :param deferrable: wait in the triggerer, without holding a worker slot.
     :param poll_interval: seconds (or a timedelta) between two looks at the job.
     :param timeout: seconds (or a timedelta) that the job may take, its wait in Tinybird's queue included; then it is
@@ -60,7 +58,6 @@ class TinybirdJobOperator(TinybirdOperator):
     def __init__(
         self,
         *,
-        wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta = jobs.POLL_INTERVAL,
         timeout: float | timedelta = jobs.TIMEOUT,
@@ -70,7 +67,6 @@ class TinybirdJobOperator(TinybirdOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
@@ -79,6 +75,67 @@ class TinybirdJobOperator(TinybirdOperator):
         self.on_unknown = on_unknown
         self._settings: Settings | None = None
         self._running_job_id: str | None = None
+
+    @abstractmethod
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the job, or the jobs, and wait until they are over."""
+
+    def on_kill(self) -> None:
+        """Cancel this task's job, and no other."""
+        job_id, settings = self._running_job_id, self._settings
+        if job_id is None or settings is None:
+            return
+        if not self.cancel_on_kill:
+            self.log.info("Job %s goes on running: cancel_on_kill is off.", job_id)
+            return
+        # A client of its own: the signal may have interrupted the other one while it held a lock.
+        with Client(settings, policy=CANCEL_POLICY) as client:
+            self.log.info("%s", jobs.cancel(client, job_id))
+
+    def _starter(self, context: Context) -> Starter:
+        memory = memory_of(context, int(self.retries or 0), durable=self.durable)
+        return Starter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
+
+    def _found_no_slot(self, outcome: outcomes.Outcome) -> bool:
+        """Tell whether the job failed only because as many of its kind were running as the plan allows."""
+        return outcome.ending is outcomes.Ending.FAILED and is_quota_text(outcome.message)
+
+    def _timeout(self) -> float:
+        timeout = seconds(self.timeout, "timeout")
+        # Airflow does not enforce execution_timeout while a task is deferred, so it counts here as well.
+        if self.deferrable and self.execution_timeout is not None:
+            timeout = min(timeout, self.execution_timeout.total_seconds())
+        return timeout
+
+    def _rules(self, *, deadline: float | None = None, started_at: float | None = None) -> jobs.Rules:
+        now = time.time() if started_at is None else started_at
+        return jobs.Rules(
+            poll_interval=seconds(self.poll_interval, "poll_interval"),
+            deadline=now + self._timeout() if deadline is None else deadline,
+            started_at=now,
+        )
+
+    def _job_done(self, outcome: outcomes.Outcome) -> Job:
+        """Return the job if it is done; raise the right error, having cancelled it on its timeout, if it is not."""
+        note = ""
+        if outcome.ending is outcomes.Ending.TIMEOUT and self.cancel_on_kill:
+            note = jobs.cancel(self.hook.client, outcome.job_id)
+        self._running_job_id = None
+        return outcomes.job_or_error(outcome, note=note)
+
+
+class TinybirdJobOperator(TinybirdJobsOperator):
+    """Base of the operators that start a job and are green only when it is done.
+
+    :param wait_for_completion: wait until the job is over. Without it the task is green when the job is queued, and
+        returns its id for :class:`~airflow_provider_tinybird.sensors.jobs.TinybirdJobSensor`.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`.
+    """
+
+    def __init__(self, *, wait_for_completion: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
 
     @abstractmethod
     def submission(self) -> Submission:
@@ -120,18 +177,6 @@ class TinybirdJobOperator(TinybirdOperator):
                 return self._run(context, rules)
             return self._finish(outcome)
 
-    def on_kill(self) -> None:
-        """Cancel this task's job, and no other."""
-        job_id, settings = self._running_job_id, self._settings
-        if job_id is None or settings is None:
-            return
-        if not self.cancel_on_kill:
-            self.log.info("Job %s goes on running: cancel_on_kill is off.", job_id)
-            return
-        # A client of its own: the signal may have interrupted the other one while it held a lock.
-        with Client(settings, policy=CANCEL_POLICY) as client:
-            self.log.info("%s", jobs.cancel(client, job_id))
-
     def _run(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
         submission = self.submission()
         # on_kill runs inside a signal handler, where the connection can no longer be looked up.
@@ -152,10 +197,6 @@ class TinybirdJobOperator(TinybirdOperator):
                 return self._finish(outcome)
             self._wait_for_slot(outcome.message, submission, rules)
 
-    def _starter(self, context: Context) -> Starter:
-        memory = memory_of(context, int(self.retries or 0), durable=self.durable)
-        return Starter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
-
     def _watch(self, started: Started, rules: jobs.Rules) -> outcomes.Outcome | None:
         """Wait for the job; ``None`` when nobody wants to wait."""
         job = started.job
@@ -174,10 +215,6 @@ class TinybirdJobOperator(TinybirdOperator):
         if outcome is None:
             self._defer(job, rules, told=watch.told)
         return outcome
-
-    def _found_no_slot(self, outcome: outcomes.Outcome) -> bool:
-        """Tell whether the job failed only because as many of its kind were running as the plan allows."""
-        return outcome.ending is outcomes.Ending.FAILED and is_quota_text(outcome.message)
 
     def _wait_for_slot(
         self, why: str, submission: Submission, rules: jobs.Rules, *, cause: Exception | None = None
@@ -207,21 +244,6 @@ class TinybirdJobOperator(TinybirdOperator):
             timeout=timedelta(seconds=left) + TRIGGER_SLACK,
         )
 
-    def _timeout(self) -> float:
-        timeout = seconds(self.timeout, "timeout")
-        # Airflow does not enforce execution_timeout while a task is deferred, so it counts here as well.
-        if self.deferrable and self.execution_timeout is not None:
-            timeout = min(timeout, self.execution_timeout.total_seconds())
-        return timeout
-
-    def _rules(self, *, deadline: float | None = None, started_at: float | None = None) -> jobs.Rules:
-        now = time.time() if started_at is None else started_at
-        return jobs.Rules(
-            poll_interval=seconds(self.poll_interval, "poll_interval"),
-            deadline=now + self._timeout() if deadline is None else deadline,
-            started_at=now,
-        )
-
     def _defer(self, job: Job, rules: jobs.Rules, *, told: str) -> NoReturn:
         self.log.info("Waiting for %s in the triggerer.", job)
         left = max(0.0, rules.deadline - time.time())
@@ -241,11 +263,7 @@ class TinybirdJobOperator(TinybirdOperator):
         raise AssertionError("defer() returned")
 
     def _finish(self, outcome: outcomes.Outcome) -> dict[str, Any]:
-        note = ""
-        if outcome.ending is outcomes.Ending.TIMEOUT and self.cancel_on_kill:
-            note = jobs.cancel(self.hook.client, outcome.job_id)
-        self._running_job_id = None
-        job = outcomes.job_or_error(outcome, note=note)
+        job = self._job_done(outcome)
         counts = self.row_counts(job)
         wrote = f" It wrote {rows(counts.rows)}." if counts and counts.rows is not None else ""
         self.log.info("Done: %s, after %s.%s", job, duration(outcome.waited), wrote)

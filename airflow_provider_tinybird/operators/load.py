@@ -1,0 +1,245 @@
+"""The operator for rows that are too many for events: it writes files of a bounded size and imports them one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_tinybird import jobs, submissions
+from airflow_provider_tinybird._compat import task_state_store
+from airflow_provider_tinybird.api import jobs as jobs_api
+from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
+from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.durable import CLOCK_SLACK, Attempt
+from airflow_provider_tinybird.loads import LoadMemory
+from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
+from airflow_provider_tinybird.operators.load_files import FilesOperator
+from airflow_provider_tinybird.outcomes import Outcome
+from airflow_provider_tinybird.quarantine import Load
+from airflow_provider_tinybird.spool import Ledger, Rows, text_of
+from airflow_provider_tinybird.submissions import import_mode
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+
+EVENTS_BYTES = 32_000_000
+"""Up to so many bytes of NDJSON go as events, unless told: that takes two seconds, and an import takes one of five calls a minute."""
+
+
+class NothingToReplaceError(TinybirdError):
+    """There are no rows to put in the place of what is there."""
+
+
+class TinybirdLoadOperator(FilesOperator):
+    """Load rows into a data source, however many: as events while they are few, else as files that Tinybird imports.
+
+    Token scope: ``DATASOURCES:CREATE``, and ``DATASOURCES:READ:<datasource>`` for Parquet. Returns ``via, rows, files, bytes, job_ids,
+    quarantine_rows, invalid_lines``.
+
+    Files are Parquet where the types of the rows are those of the data source, else gzipped NDJSON. One is on the worker's disk at a
+    time; the next one is written while Tinybird imports the last. On Airflow 3.3 and later a retry goes on behind the files that are in,
+    and takes up the import that is under way; below, a retry of an append fails where an earlier attempt may have started an import, and
+    says so. A replace in several files starts with the replace and appends the rest: readers see a part in between, and a retry begins
+    again with the replace.
+
+    :param datasource: name of an existing data source (templated).
+    :param data: a pandas, polars or Arrow table, a list of records, NDJSON text, or a callable without arguments that returns or yields any
+        of them, called when the task runs (templated). The files that are in are skipped by their content, so it must hand out the same
+        rows in the same order when the task is retried; other rows are noticed.
+    :param mode: ``append``, or ``replace`` to put the rows in the place of those that are there (templated).
+    :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the partition key. Rows of
+        ``data`` that do not match it are left out by Tinybird. All rows must then fit into one file (templated).
+    :param via: ``auto``, ``events`` or ``files`` (templated).
+    :param on_empty: what to do when a replace finds no rows: ``fail``, ``keep`` what is there, or ``delete`` it (templated).
+    :param max_file_bytes: largest file; Tinybird takes 50 MB of Parquet at the most.
+    :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
+    :param imports_per_minute: files that are handed over in a minute at the most. Tinybird allows 5 to all tasks of a workspace together;
+        what is more is a wait.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator` and
+    :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`; ``timeout`` is for all files together.
+    """
+
+    template_fields: Sequence[str] = (
+        "tinybird_conn_id",
+        "datasource",
+        "data",
+        "mode",
+        "replace_condition",
+        "via",
+        "on_empty",
+        "spool_folder",
+        *FilesOperator.quarantine_fields,
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
+
+    def __init__(self, *, via: str = "auto", on_empty: str = "fail", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.via = via
+        self.on_empty = on_empty
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Load the rows."""
+        with clear_failure():
+            mode = self._checked_mode()
+            self.quarantine_policy()
+            # on_kill runs inside a signal handler, where the connection can no longer be looked up.
+            self._settings = self.hook.settings
+            memory = self._memory(context)
+            ledger = memory.recall(self._target())
+            rows = self._rows()
+            with self._clear_source():
+                if self._goes_as_events(mode, ledger, rows):
+                    return self._send_events(context, rows)
+            rules = self._rules()
+            if mode is ImportMode.REPLACE and (memory.attempt.is_retry or ledger.files or ledger.sent):
+                self._let_earlier_imports_end(memory.attempt, rules)
+                ledger = Ledger(target=ledger.target, max_tries=ledger.max_tries)
+            return self._load(context, rows, ledger, rules)
+
+    def execute_complete(
+        self, context: Context, event: Any = None, *, state: dict[str, Any], deadline: float, started_at: float
+    ) -> dict[str, Any]:
+        """Take up what the trigger found, and go on with the next file."""
+        with clear_failure():
+            self._settings = self.hook.settings
+            outcome = Outcome.from_payload(event)
+            self.resume_link(outcome.as_job(), outcome.waited)
+            ledger = Ledger.from_json(state)
+            if ledger is None or ledger.sent is None:
+                raise AssertionError("deferred without a file")
+            memory, is_last = self._memory(context), ledger.sent.is_last
+            with self.forgetting(memory, ledger):
+                job = self._job_done(outcome)
+            ledger = self.note_import(memory, ledger, job)
+            if is_last:
+                return self._result(ledger, started_at)
+            rules = self._rules(deadline=deadline, started_at=started_at)
+            return self._load(context, self._rows(), ledger, rules)
+
+    def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
+        ledger = self.load_files(context, rows, ledger, rules)
+        return self._result(ledger, rules.started_at) if ledger.files else self._nothing(context, rules)
+
+    # What goes which way
+
+    def _checked_mode(self) -> ImportMode:
+        mode = import_mode(self.mode, self.replace_condition)
+        for name, value, known in (
+            ("via", self.via, ("auto", "events", "files")),
+            ("on_empty", self.on_empty, ("fail", "keep", "delete")),
+        ):
+            if value not in known:
+                raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+        if mode is ImportMode.REPLACE and self.via == "events":
+            raise InvalidInputError("Events can only be appended: leave out via='events' where mode is 'replace'.")
+        return mode
+
+    def _target(self) -> str:
+        return f"{self.mode} {self.datasource} {self.replace_condition or ''}".strip()
+
+    def _goes_as_events(self, mode: ImportMode, ledger: Ledger, rows: Rows) -> bool:
+        if mode is ImportMode.REPLACE:
+            self.log.info("The rows go as files: events cannot replace what is there.")
+            return False
+        if self.via != "auto":
+            self.log.info("The rows go as %s, as via=%r says.", self.via, self.via)
+            return self.via == "events"
+        if ledger.files or ledger.sent:
+            self.log.info("The rows go as files, as in the attempt before.")
+            return False
+        size = rows.size_up_to(EVENTS_BYTES)
+        if size > EVENTS_BYTES:
+            self.log.info("The rows go as files: they are more than %d MB of NDJSON.", EVENTS_BYTES // 10**6)
+            return False
+        self.log.info(
+            "The rows go as events: they are about %.1f MB of NDJSON, and up to %d go so.",
+            size / 1e6,
+            EVENTS_BYTES // 10**6,
+        )
+        return True
+
+    def _send_events(self, context: Context, rows: Rows) -> dict[str, Any]:
+        memory = LoadMemory(
+            load_id=load_id_of(context, self),
+            store=task_state_store(context) if self.durable else None,
+            attempt=attempt_of(context, int(self.retries or 0)),
+        )
+        began = time.monotonic()
+        bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())
+        sent = self.hook.send_events(self.datasource, bodies, memory=memory)
+        self.log.info("%d rows are in data source '%s'.", sent.successful_rows, self.datasource)
+        self._judge(sent.successful_rows, sent.quarantined_rows, 0, time.monotonic() - began)
+        return {
+            "via": "events",
+            "rows": sent.successful_rows,
+            "quarantine_rows": sent.quarantined_rows,
+            "skipped_rows": sent.skipped_rows,
+        }
+
+    def _judge(self, rows: int | None, quarantined: int, invalid: int, seconds: float) -> None:
+        load = Load(
+            datasource=self.datasource, rows=rows, quarantined=quarantined, invalid_lines=invalid, seconds=seconds
+        )
+        self.judge_quarantine(load)
+
+    def _let_earlier_imports_end(self, attempt: Attempt, rules: jobs.Rules) -> None:
+        """Wait for imports of earlier attempts: rows that they append after the replace would be there twice."""
+        since = attempt.first_started_at - CLOCK_SLACK
+        for job in self.hook.send(jobs_api.list_jobs(kind="import")):
+            is_ours = (
+                job.datasource == self.datasource and job.created_at is not None and job.created_at.timestamp() >= since
+            )
+            if is_ours and not job.status.is_terminal:
+                self.log.info("Before the replace, %s into the same data source has to end.", job)
+                jobs.watch_job(self.hook.client, jobs.Watch(job.id, rules))
+
+    # Without rows, and at the end
+
+    def _nothing(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
+        empty = {"via": "files", "rows": 0, "files": 0, "bytes": 0, "job_ids": []}
+        if self.mode == ImportMode.APPEND.value:
+            self.log.info("There are no rows: nothing was sent.")
+            return empty
+        if self.on_empty == "fail":
+            raise NothingToReplaceError(
+                f"There are no rows to put in the place of those in '{self.datasource}'. Nothing was changed. on_empty='keep' makes this a "
+                "success, on_empty='delete' deletes what is there."
+            )
+        if self.on_empty == "keep":
+            self.log.info("There are no rows: what is in '%s' stays, as on_empty='keep' says.", self.datasource)
+            return empty
+        self.log.info("There are no rows: what is there is deleted, as on_empty='delete' says.")
+        if self.replace_condition is None:
+            self.hook.truncate(self.datasource)
+            return empty
+        submission = submissions.delete_rows(self.datasource, self.replace_condition, lightweight=False)
+        started = self.start_job(self._starter(context), submission, rules)
+        outcome = jobs.watch_job(self.hook.client, jobs.Watch(started.job.id, self.rules_of(started, rules)))
+        if outcome is None:  # only with a patience
+            raise AssertionError("the watch ended without an outcome")
+        job = self._job_done(outcome)
+        return empty | {"rows_deleted": job.rows_affected}
+
+    def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
+        self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
+        self._judge(ledger.written, ledger.quarantined, ledger.invalid, time.time() - started_at)
+        return {
+            "via": "files",
+            "rows": ledger.rows if ledger.written is None else ledger.written,
+            "files": ledger.files,
+            "bytes": ledger.size,
+            "job_ids": list(ledger.jobs),
+            "quarantine_rows": ledger.quarantined,
+            "invalid_lines": ledger.invalid,
+        }
+
+    @contextmanager
+    def _clear_source(self) -> Iterator[None]:
+        try:
+            yield
+        except (EncodeError, UnsupportedDataError) as e:
+            raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e

@@ -1,0 +1,246 @@
+"""Rows in files of a bounded size, imported one after the other: what the operators share that load rows so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_tinybird import counts, jobs, submissions
+from airflow_provider_tinybird._compat import task_state_store
+from airflow_provider_tinybird.api import datasources
+from airflow_provider_tinybird.api.errors import (
+    AccessDeniedError,
+    InvalidInputError,
+    JobLostError,
+    JobTimeoutError,
+    OutcomeUnknownError,
+    TinybirdError,
+    UnreadableAnswerError,
+)
+from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.durable import Started, Starter
+from airflow_provider_tinybird.loads import LoadInterruptedError, SourceChangedError
+from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.operators.base import attempt_of
+from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
+from airflow_provider_tinybird.operators.job import INLINE_SECONDS
+from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
+from airflow_provider_tinybird.spool import (
+    FilesMemory,
+    Ledger,
+    Limits,
+    Rows,
+    SpooledFile,
+    TargetColumn,
+    chained,
+    spooled,
+    target_columns,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
+
+
+class BrokenReplaceError(TinybirdError):
+    """A replace in several files broke after the first of them: a retry starts from the replace, so nothing is doubled."""
+
+
+class FilesOperator(TinybirdQuarantineOperator, TinybirdSeriesOperator):
+    """Base of the operators that write rows to files and import them.
+
+    :param datasource: name of an existing data source (templated).
+    :param data: the rows (templated).
+    :param mode: ``append`` or ``replace`` (templated).
+    :param replace_condition: with ``replace``: swap only rows that match this SQL condition (templated).
+    :param max_file_bytes: largest file; Tinybird takes 50 MB of Parquet at the most.
+    :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
+    :param imports_per_minute: files that are handed over in a minute at the most.
+    """
+
+    def __init__(
+        self,
+        *,
+        datasource: str,
+        data: Any,
+        mode: str = "append",
+        replace_condition: str | None = None,
+        max_file_bytes: int = 45_000_000,
+        spool_folder: str | None = None,
+        imports_per_minute: int = IMPORTS_PER_MINUTE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.datasource = datasource
+        self.data = wrapped(data)
+        self.mode = mode
+        self.replace_condition = replace_condition
+        self.max_file_bytes = max_file_bytes
+        self.spool_folder = spool_folder
+        self.imports_per_minute = imports_per_minute
+
+    def _rows(self) -> Rows:
+        return Rows(unwrapped(self.data), max_bytes=self._limits().slice_bytes)
+
+    def _limits(self) -> Limits:
+        return Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
+
+    def _memory(self, context: Context) -> FilesMemory:
+        attempt = attempt_of(context, int(self.retries or 0))
+        return FilesMemory(task_state_store(context) if self.durable else None, attempt)
+
+    def _columns(self) -> tuple[TargetColumn, ...]:
+        try:
+            return target_columns(self.hook.send(datasources.get_datasource(self.datasource)))
+        except AccessDeniedError as e:
+            self.log.info("The rows go as NDJSON, as this token may not read the columns of the data source. %s", e)
+            return ()
+
+    def load_files(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> Ledger:
+        """Write file after file, skip those that are in, and import the rest."""
+        run = FilesRun(self, context, ledger, rules)
+        try:
+            for file in spooled(rows.slices(self._columns()), self._limits()):
+                run.take(file)
+        except (EncodeError, UnsupportedDataError) as e:
+            run.stop(e)
+        return run.end()
+
+    @contextmanager
+    def forgetting(self, memory: FilesMemory, ledger: Ledger) -> Iterator[None]:
+        """Forget a file whose import is known to have failed, so that a retry may bring other rows in its place."""
+        try:
+            yield
+        except (OutcomeUnknownError, UnreadableAnswerError, JobTimeoutError, JobLostError):
+            raise
+        except TinybirdError:
+            memory.remember(replace(ledger, sent=None))
+            raise
+
+    def note_import(self, memory: FilesMemory, ledger: Ledger, job: Job) -> Ledger:
+        """Take down that the file that was sent is in."""
+        found = counts.of_import(self.hook.client, job)
+        self.log.info("Done: %s. It wrote %s rows.", job, "unknown" if found.rows is None else found.rows)
+        ledger = ledger.is_in(job.id, found)
+        memory.remember(ledger)
+        return ledger
+
+
+class FilesRun:
+    """The files of one attempt, or of its part up to a deferral.
+
+    :param task: the operator.
+    :param context: its context.
+    :param ledger: what is in.
+    :param rules: until when, and how often to look.
+    """
+
+    def __init__(self, task: FilesOperator, context: Context, ledger: Ledger, rules: jobs.Rules) -> None:
+        self._task = task
+        self._context = context
+        self._ledger = ledger
+        self._rules = rules
+        self._memory = task._memory(context)
+        self._pace = ImportPace(task.imports_per_minute)
+        self._began = time.monotonic()
+        self._started: Started | None = None
+        self._skipped = 0
+        self._chain = ""
+
+    def take(self, file: SpooledFile) -> None:
+        """Skip a file that is in, or hand it over as soon as the one before it is in."""
+        if self._skipped < self._ledger.files:
+            self._skipped += 1
+            self._chain = chained(self._chain, file.digest)
+            if self._skipped == self._ledger.files and self._chain != self._ledger.chain:
+                raise self._changed()
+            return
+        if self._started is not None:
+            # A deferral costs writing all files up to here once more, so it has to be worth as much time.
+            self._wait(max(INLINE_SECONDS, time.monotonic() - self._began))
+        elif self._ledger.sent is not None and self._ledger.sent.digest != file.digest:
+            raise self._changed()
+        self._hand_over(file)
+
+    def stop(self, cause: Exception) -> None:
+        """Say what is in, when a value cannot be sent."""
+        if self._started is not None:
+            watch = jobs.Watch(self._started.job.id, self._task.rules_of(self._started, self._rules))
+            outcome = jobs.watch_job(self._task.hook.client, watch)
+            if outcome is not None:
+                self._note(self._task._job_done(outcome))
+        if not self._ledger.files:
+            raise InvalidInputError(f"Nothing was sent to '{self._task.datasource}': {cause}") from cause
+        raise LoadInterruptedError(
+            f"The load into '{self._task.datasource}' stopped: the first {self._ledger.rows} rows ({self._ledger.files} files) are in, the "
+            f"rest is not. The cause: {cause}"
+        ) from cause
+
+    def end(self) -> Ledger:
+        """Wait for the last file."""
+        if self._skipped < self._ledger.files or (self._ledger.sent is not None and self._started is None):
+            raise self._changed()
+        if self._started is not None:
+            self._wait(INLINE_SECONDS)
+        return self._ledger
+
+    def _wait(self, patience: float) -> None:
+        if self._started is None:
+            raise AssertionError("nothing was sent")
+        with self._task.forgetting(self._memory, self._ledger):
+            job = self._task.wait_for_job(self._started, self._rules, self._ledger.as_json(), patience=patience)
+        self._note(job)
+
+    def _note(self, job: Job) -> None:
+        self._ledger = self._task.note_import(self._memory, self._ledger, job)
+        self._started = None
+        self._skipped = self._ledger.files
+
+    def _hand_over(self, file: SpooledFile) -> None:
+        task, first = self._task, self._ledger.files == 0
+        condition = task.replace_condition if first else None
+        if condition is not None and not file.is_last:
+            raise InvalidInputError(
+                f"The rows do not fit into one file of {task.max_file_bytes:,} bytes, and a replace by condition must: Tinybird "
+                "takes old rows away only from the partitions that the rows of a file are in, so that a second file would leave "
+                "some. Nothing was sent. Split the condition, for instance by days in mapped tasks, or raise max_file_bytes (up "
+                "to 50 MB of Parquet)."
+            )
+        mode = task.mode if first else ImportMode.APPEND.value
+        submission = submissions.import_file(
+            task.datasource, file.as_file_to_send(), mode=mode, replace_condition=condition
+        )
+        self._ledger = self._ledger.about_to_send(file)
+        self._memory.remember(self._ledger)
+        self._pace.wait()
+        try:
+            with task.forgetting(self._memory, self._ledger):
+                self._started = task.start_job(self._starter(first), submission, self._rules)
+        except OutcomeUnknownError as e:
+            if task.mode != ImportMode.REPLACE.value:
+                raise
+            raise BrokenReplaceError(f"{e} A retry of this task starts from the replace, which is safe.") from e
+        task.leave_link(self._context, self._started.job)
+        number, size = self._ledger.files + 1, file.size / 1e6
+        task.log.info(
+            "File %d: %d rows, %.1f MB of %s; %s.", number, file.rows, size, file.format.value, self._started.job
+        )
+
+    def _starter(self, first: bool) -> Starter:
+        starter = self._task._starter(self._context)
+        if not first:
+            # The jobs in Tinybird's list since the first attempt are our own by now.
+            starter.memory.attempt = replace(starter.memory.attempt, is_retry=False)
+        return starter
+
+    def _changed(self) -> SourceChangedError:
+        under_way = " and the import of one more may be under way" if self._ledger.sent else ""
+        return SourceChangedError(
+            f"The rows are not those of the attempt before, of which the first {self._ledger.rows} ({self._ledger.files} files) are "
+            f"in '{self._task.datasource}'{under_way}: another order, other values, another max_file_bytes or another version of "
+            "pyarrow. Nothing was sent now. Take those rows out and clear the task to load all, or load only what is missing."
+        )

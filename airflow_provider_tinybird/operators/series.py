@@ -1,0 +1,96 @@
+"""What the operators share that start several jobs, one after the other: the pace, and the deferral in between."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_tinybird import jobs, slots
+from airflow_provider_tinybird.api.errors import JobQuotaError, RateLimitedError
+from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.durable import Started, Starter
+from airflow_provider_tinybird.operators.job import INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
+from airflow_provider_tinybird.submissions import Submission
+from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
+
+IMPORTS_PER_MINUTE = 5
+"""Calls that bring data which Tinybird takes in a minute, for a whole workspace."""
+
+_WINDOW = 60.0
+
+
+class ImportPace:
+    """Keeps the calls of one task within the quota.
+
+    :param per_minute: calls in a minute.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._times: deque[float] = deque(maxlen=max(1, per_minute))
+
+    def wait(self) -> None:
+        """Wait until another call is within the quota, and count it."""
+        if len(self._times) == self._times.maxlen:
+            time.sleep(max(0.0, self._times[0] + _WINDOW - time.monotonic()))
+        self._times.append(time.monotonic())
+
+
+class TinybirdSeriesOperator(TinybirdJobsOperator):
+    """Base of the operators that start several jobs, one after the other.
+
+    A deferral ends the process, so what comes after it starts from what ``execute_complete`` is given.
+
+    The parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`; ``timeout`` is for all jobs
+    together.
+    """
+
+    def start_job(self, starter: Starter, submission: Submission, rules: jobs.Rules) -> Started:
+        """Start a job, once; where the quota is used up or no slot is free, that is a wait."""
+        while True:
+            try:
+                started = starter.start(submission, deadline=rules.deadline)
+            except (JobQuotaError, RateLimitedError) as e:
+                left = rules.deadline - time.time()
+                if left <= 0:
+                    raise slots.no_slot(str(e), rules.deadline - rules.started_at) from e
+                pause = max(slots.pause(left), min(e.answer.retry_after or 0.0, left))
+                self.log.info("Tinybird takes no more such calls for now; trying again in %.0f s. %s", pause, e)
+                time.sleep(pause)
+                continue
+            self._running_job_id = started.job.id
+            return started
+
+    def wait_for_job(
+        self, started: Started, rules: jobs.Rules, state: dict[str, Any], *, patience: float = INLINE_SECONDS
+    ) -> Job:
+        """Wait until a job is done, here or in the triggerer.
+
+        :param state: small JSON that ``execute_complete`` gets as ``state`` after a deferral, with ``deadline`` and ``started_at``.
+        :param patience: seconds to wait here before a deferral.
+        :raises JobError: it did not end well.
+        """
+        watch = jobs.Watch(started.job.id, self.rules_of(started, rules))
+        outcome = jobs.watch_job(self.hook.client, watch, patience=patience if self.deferrable else None)
+        if outcome is not None:
+            return self._job_done(outcome)
+        self.log.info("Waiting for %s in the triggerer.", started.job)
+        self.defer(
+            trigger=TinybirdJobTrigger(
+                tinybird_conn_id=self.tinybird_conn_id,
+                job_id=started.job.id,
+                poll_interval=rules.poll_interval,
+                deadline=rules.deadline,
+                started_at=started.began_at,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name="execute_complete",
+            kwargs={"state": state, "deadline": rules.deadline, "started_at": rules.started_at},
+            timeout=timedelta(seconds=max(0.0, rules.deadline - time.time())) + TRIGGER_SLACK,
+        )
+        raise AssertionError("defer() returned")
+
+    def rules_of(self, started: Started, rules: jobs.Rules) -> jobs.Rules:
+        """Make the rules for one job out of those for all."""
+        return jobs.Rules(poll_interval=rules.poll_interval, deadline=rules.deadline, started_at=started.began_at)

@@ -1,0 +1,345 @@
+"""TinybirdLoadOperator against the sandbox: rows in the engine, files on the wire, retries, and what is remembered in between."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import importlib
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from airflow_provider_tinybird._compat import AirflowFailException, TaskDeferred
+from airflow_provider_tinybird.api.errors import JobFailedError
+from airflow_provider_tinybird.operators import load, load_files, series
+from airflow_provider_tinybird.operators.load import TinybirdLoadOperator
+
+ROWS = 4000
+SUM = "SELECT count() AS n, uniqExact(carrier) AS carriers, sum(delay) AS delays FROM flights"
+MANY = {"max_file_bytes": 20_000, "imports_per_minute": 1000}
+"""Rows in several files."""
+
+
+def frame(rows: int = ROWS) -> pd.DataFrame:
+    days = [dt.date(2013, 1, 1) + dt.timedelta(days=row % 300) for row in range(rows)]
+    return pd.DataFrame(
+        {"day": days, "carrier": [f"C{row * 7919 % 100_003}" for row in range(rows)], "delay": range(rows)}
+    )
+
+
+def expected(rows: int = ROWS, times: int = 1) -> dict[str, Any]:
+    data = frame(rows)
+    return {"n": rows * times, "carriers": data["carrier"].nunique(), "delays": int(data["delay"].sum()) * times}
+
+
+class Store:
+    """Remembers as Airflow 3.3 does, and what was stored before each change."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        return copy.deepcopy(self.kept.get(key))
+
+    def set(self, key: str, value: Any) -> None:
+        self.kept[key] = copy.deepcopy(value)
+
+    def delete(self, key: str) -> None:
+        self.kept.pop(key, None)
+
+
+class Ti:
+    def __init__(self, try_number: int, max_tries: int = 3) -> None:
+        self.try_number, self.max_tries, self.map_index = try_number, max_tries, -1
+
+
+def attempt(store: Store | None, try_number: int, **arguments: Any) -> Any:
+    """Run one attempt of a task with three retries."""
+    operator = TinybirdLoadOperator(task_id="t", retries=3, datasource="flights", **{**MANY, **arguments})
+    operator.render_template_fields({})
+    context: dict[str, Any] = {"ti": Ti(try_number)}
+    if store is not None:
+        context["task_state_store"] = store
+    return operator.execute(context)
+
+
+def breaking_after(files: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the worker die right after so many files were handed over: nothing is remembered of the last one but what was written."""
+    hand_over = load_files.FilesRun._hand_over
+    handed = []
+
+    def dying(run: Any, file: Any) -> None:
+        hand_over(run, file)
+        handed.append(file)
+        if len(handed) == files:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(load_files.FilesRun, "_hand_over", dying)
+
+
+def chunks(count: int) -> Iterator[pd.DataFrame]:
+    data = frame()
+    size = -(-len(data) // count)
+    for start in range(0, len(data), size):
+        yield data.iloc[start : start + size]
+
+
+def imports(box: Any) -> list[str]:
+    return [job["mode"] for job in reversed(box.jobs()) if job["kind"] == "import"]
+
+
+def run_to_the_end(store: Store | None = None, **arguments: Any) -> tuple[Any, int]:
+    """Run a deferrable task through as many triggers as it takes; its result, and how many there were."""
+    arguments = {**MANY, "deferrable": True, "poll_interval": 0.05, "datasource": "flights", **arguments}
+
+    def made() -> TinybirdLoadOperator:
+        operator = TinybirdLoadOperator(task_id="t", retries=3, **arguments)
+        operator.render_template_fields({})
+        return operator
+
+    context: dict[str, Any] = {"ti": Ti(1), **({"task_state_store": store} if store else {})}
+    waits, step = 0, lambda: made().execute(context)
+    while True:
+        try:
+            return step(), waits
+        except TaskDeferred as wait:
+            waits += 1
+            path, given = json.loads(json.dumps(wait.trigger.serialize()))
+            event = asyncio.run(only_event(path, given))
+            method, kwargs = wait.method_name, json.loads(json.dumps(wait.kwargs))
+            step = partial(lambda m, e, k: getattr(made(), m)(context, e, **k), method, event, kwargs)
+
+
+async def only_event(path: str, arguments: dict[str, Any]) -> Any:
+    module, _, name = path.rpartition(".")
+    trigger = getattr(importlib.import_module(module), name)(**arguments)
+    (event,) = [event.payload async for event in trigger.run()]
+    return event
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the operator logs, on each version of Airflow."""
+    logger = logging.getLogger("own.log")
+    monkeypatch.setattr(TinybirdLoadOperator, "log", property(lambda _: logger), raising=False)
+    caplog.set_level("INFO")
+    caplog.set_level("INFO")
+    return caplog
+
+
+class TestAppend:
+    def test_few_rows_go_as_events(self, box, run_here, said):
+        value = run_here(TinybirdLoadOperator, datasource="flights", data=frame())
+        assert box.rows(SUM) == [expected()]
+        assert (value["via"], value["rows"]) == ("events", ROWS)
+        assert imports(box) == []
+        assert "The rows go as events: they are about 0.2 MB" in said.text
+
+    def test_more_go_as_files(self, box, run_here, said, monkeypatch):
+        monkeypatch.setattr(load, "EVENTS_BYTES", 20_000)
+        value = run_here(TinybirdLoadOperator, datasource="flights", data=lambda: chunks(10))
+        assert box.rows(SUM) == [expected()]
+        assert (value["via"], value["files"]) == ("files", 1)
+        assert "The rows go as files: they are more than" in said.text
+
+    @pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "records", "text dates"])
+    def test_each_kind_of_frame_in_several_files(self, box, run_here, kind):
+        data = frame()
+        given: Any = {
+            "pandas": lambda: data,
+            "polars": lambda: pl.from_pandas(data),
+            "arrow": lambda: pa.Table.from_pandas(data, preserve_index=False),
+            "records": lambda: iter(data.to_dict("records")),
+            "text dates": lambda: data.assign(day=data["day"].astype(str)),
+        }[kind]
+        value = run_here(TinybirdLoadOperator, datasource="flights", data=given, via="files", **MANY)
+        assert box.rows(SUM) == [expected()]
+        sent = box.seen("POST", "/v1/datasources/flights/append")
+        assert {dict(one["query"])["format"] for one in sent} == {"ndjson" if kind == "text dates" else "parquet"}
+        assert value["files"] == len(sent) == len(value["job_ids"]) > 1
+        assert value["rows"] == ROWS
+        assert all(one["content_length"] <= 20_000 for one in sent)
+
+    def test_no_rows_are_no_file(self, box, run_here):
+        value = run_here(TinybirdLoadOperator, datasource="flights", data=[], via="files")
+        assert (value["rows"], value["files"], imports(box)) == (0, 0, [])
+
+    def test_rows_of_which_some_go_to_quarantine(self, box, run_here):
+        rows = [{"day": "2013-01-01", "carrier": "A", "delay": delay} for delay in (1, "many", 3)]
+        value = run_here(TinybirdLoadOperator, datasource="flights", data=rows, via="files", on_quarantine="warn")
+        assert (value["rows"], value["quarantine_rows"]) == (2, 1)
+        with pytest.raises(AirflowFailException, match="1 of 3 rows did not fit"):
+            attempt(None, 1, data=rows, via="files")
+
+    def test_deferred_between_files(self, box, monkeypatch):
+        wait = TinybirdLoadOperator.wait_for_job
+        monkeypatch.setattr(TinybirdLoadOperator, "wait_for_job", lambda *args, patience=0: wait(*args, patience=0.0))
+        calls = []
+
+        def data() -> Iterator[pd.DataFrame]:
+            calls.append(1)
+            return chunks(7)
+
+        value, waits = run_to_the_end(data=data, via="files")
+        assert box.rows(SUM) == [expected()]
+        assert waits == value["files"] > 2
+        # The last deferral needs no rows any more.
+        assert len(calls) == waits
+
+
+class TestReplace:
+    def test_first_replaces_and_the_rest_is_appended(self, box, run_here):
+        box.fill()
+        value = run_here(TinybirdLoadOperator, datasource="flights", data=frame(), mode="replace", **MANY)
+        assert box.rows(SUM) == [expected()]
+        assert imports(box)[-value["files"] :] == ["replace", *["append"] * (value["files"] - 1)]
+
+    def test_condition(self, box, run_here):
+        box.fill()
+        rows = [{"day": dt.date(2013, 2, 3), "carrier": "DL", "delay": 1}]
+        options = {"mode": "replace", "replace_condition": "toYYYYMM(day) = 201302"}
+        run_here(TinybirdLoadOperator, datasource="flights", data=rows, **options)
+        assert box.rows("SELECT carrier FROM flights ORDER BY carrier") == [
+            {"carrier": name} for name in ("AA", "DL", "UA", "UA")
+        ]
+
+    def test_condition_must_fit_into_one_file(self, box):
+        box.fill()
+        with pytest.raises(AirflowFailException, match="do not fit into one file of 20,000 bytes"):
+            attempt(None, 1, data=frame(), mode="replace", replace_condition="toYYYYMM(day) > 0")
+        assert box.count() == 4
+
+    @pytest.mark.parametrize("condition", [None, "carrier = 'UA'"])
+    def test_no_rows_fail(self, box, condition):
+        box.fill()
+        with pytest.raises(load.NothingToReplaceError, match="no rows to put in the place"):
+            attempt(None, 1, data=[], mode="replace", replace_condition=condition)
+        assert box.count() == 4
+
+    def test_no_rows_keep(self, box):
+        box.fill()
+        attempt(None, 1, data=[], mode="replace", on_empty="keep")
+        assert box.count() == 4
+
+    @pytest.mark.parametrize(("condition", "left"), [(None, 0), ("carrier = 'UA'", 2)])
+    def test_no_rows_delete(self, box, condition, left):
+        box.fill()
+        attempt(None, 1, data=[], mode="replace", replace_condition=condition, on_empty="delete")
+        assert box.count() == left
+
+
+class TestRetry:
+    """An attempt dies, and the next one brings it to its end."""
+
+    @pytest.mark.parametrize("mode", ["append", "replace"])
+    @pytest.mark.parametrize("files", [1, 2, 3])
+    def test_every_row_is_there_once(self, box, monkeypatch, mode, files):
+        store = Store()
+        with monkeypatch.context() as patch:
+            breaking_after(files, patch)
+            with pytest.raises(KeyboardInterrupt):
+                attempt(store, 1, data=frame(), via="files", mode=mode)
+        before = len(imports(box))
+        value = attempt(store, 2, data=frame(), via="files", mode=mode)
+        assert box.rows(SUM) == [expected()]
+        assert value["rows"] == ROWS
+        again = len(imports(box)) - before
+        # An append goes on behind what is in; a replace begins again, unless it is itself under way.
+        assert again == (value["files"] - files if mode == "append" or files == 1 else value["files"])
+
+    def test_clear_sends_all_again(self, box):
+        store = Store()
+        attempt(store, 1, data=frame(), via="files")
+        operator_context = {"ti": Ti(2, max_tries=4), "task_state_store": store}
+        operator = TinybirdLoadOperator(task_id="t", retries=3, datasource="flights", data=frame(), via="files", **MANY)
+        operator.execute(operator_context)
+        assert box.rows(SUM) == [expected(times=2)]
+
+    @pytest.mark.parametrize("change", ["value", "fewer", "none"])
+    def test_other_rows_are_noticed(self, box, monkeypatch, change):
+        store, data = Store(), frame()
+        with monkeypatch.context() as patch:
+            breaking_after(3, patch)
+            with pytest.raises(KeyboardInterrupt):
+                attempt(store, 1, data=data, via="files")
+        box.wait_for_jobs()
+        before = box.count()
+        data.loc[0, "delay"] = -1
+        data = {"value": data, "fewer": data.iloc[:100], "none": data.iloc[:0]}[change]
+        with pytest.raises(AirflowFailException, match="not those of the attempt before"):
+            attempt(store, 2, data=data, via="files")
+        assert box.count() == before
+
+    def test_without_a_memory_an_append_is_not_repeated_blindly(self, box, monkeypatch):
+        with monkeypatch.context() as patch:
+            breaking_after(2, patch)
+            with pytest.raises(KeyboardInterrupt):
+                attempt(None, 1, data=frame(), via="files")
+        box.wait_for_jobs()
+        before = box.count()
+        with pytest.raises(AirflowFailException, match="earlier attempt may have started a job"):
+            attempt(None, 2, data=frame(), via="files")
+        assert box.count() == before
+
+    def test_without_a_memory_a_replace_is_repeated(self, box, monkeypatch):
+        with monkeypatch.context() as patch:
+            breaking_after(2, patch)
+            with pytest.raises(KeyboardInterrupt):
+                attempt(None, 1, data=frame(), mode="replace")
+        attempt(None, 2, data=frame(), mode="replace")
+        assert box.rows(SUM) == [expected()]
+
+    def test_a_bad_value_says_what_is_in(self, box):
+        rows = frame().to_dict("records")
+        rows[-1]["delay"] = float("inf")
+        with pytest.raises(AirflowFailException, match=r"the first \d+ rows \(\d+ files\) are in") as caught:
+            attempt(None, 1, data=iter(rows), via="files")
+        assert int(re.search(r"first (\d+) rows", str(caught.value))[1]) == box.count() > 0
+
+    def test_rows_that_tinybird_refused_can_be_corrected(self, box):
+        store = Store()
+        box.plan_job("flights", error="no disk")
+        with pytest.raises(JobFailedError, match="no disk"):
+            attempt(store, 1, data=frame(), via="files")
+        attempt(store, 2, data=frame(100), via="files")
+        assert box.rows(SUM) == [expected(100)]
+
+
+def test_the_quota_is_a_wait(box, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(series.time, "sleep", pauses.append)
+    box.fault("/v1/datasources/flights/append", method="POST", status=429, times=8, headers={"Retry-After": "0"})
+    attempt(None, 1, data=frame(), via="files", timeout=600)
+    assert box.rows(SUM) == [expected()]
+    assert pauses
+
+
+def test_kill_cancels_the_job_of_the_file_that_is_under_way(box):
+    box.plan_job("flights", hold="working")
+    operator = TinybirdLoadOperator(task_id="t", datasource="flights", data=frame(), via="files", **MANY)
+    thread = threading.Thread(target=lambda: suppress_all(operator), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while operator._running_job_id is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    operator.on_kill()
+    thread.join(20)
+    assert [job["status"] for job in box.jobs()] == ["cancelled"]
+    assert box.count() == 0
+
+
+def suppress_all(operator: Any) -> None:
+    with suppress(Exception):
+        operator.execute({})
