@@ -188,6 +188,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{package}.operators.events",
                     f"{package}.operators.load",
                     f"{package}.operators.pipes",
+                    f"{package}.operators.quarantine",
                     f"{package}.operators.query",
                     f"{package}.operators.ranges",
                 ],

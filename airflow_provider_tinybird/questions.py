@@ -203,7 +203,7 @@ class QuarantineQuestion:
         return query.sql(
             f"SELECT {is_over} AS is_over, count() AS rows, topK(3)(reason_found) AS reasons FROM ("
             "SELECT concat(arrayStringConcat(c__error_column, ', '), ': ', arrayStringConcat(c__error, ', ')) AS reason_found "
-            f"FROM {table(self.datasource)}_quarantine WHERE {quarantine_window(self.start, self.end)}{_and(self.condition)})"
+            f"FROM {table(self.datasource)}_quarantine WHERE {window_of('insertion_date', self.start, self.end)}{_and(self.condition)})"
         )
 
     def judge(self, answer: QueryResult) -> Verdict:
@@ -293,18 +293,19 @@ def enough_rows(datasource: str, *, min_rows: int = 1, condition: str | None = N
     return SqlQuestion(sql=sql, what=f"{min_rows} rows of data source '{datasource}'{which}")
 
 
-def quarantine_window(start: Moment, end: Moment | None) -> str:
-    """Write the SQL condition for rows that came into quarantine in a window of time.
+def window_of(column: str, start: Moment, end: Moment | None) -> str:
+    """Write the SQL condition for rows of a window of time.
 
+    :param column: column with the time, or an SQL expression.
     :raises InvalidInputError: the window is empty.
     """
     begin = moment(start, "start")
     if end is None:
-        return f"insertion_date >= {sql_moment(begin)}"
+        return f"{column} >= {sql_moment(begin)}"
     until = moment(end, "end")
     if until <= begin:
         raise InvalidInputError(f"The window from start={shown(begin)} to end={shown(until)} is empty.")
-    return f"insertion_date >= {sql_moment(begin)} AND insertion_date < {sql_moment(until)}"
+    return f"{column} >= {sql_moment(begin)} AND {column} < {sql_moment(until)}"
 
 
 def table(datasource: str) -> str:

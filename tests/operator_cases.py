@@ -55,6 +55,7 @@ ARGUMENTS: dict[str, Make] = {
         "end": "2013-01-03",
         "window": "week",
     },
+    "TinybirdQuarantineCheckOperator": lambda url, file, job: {"datasource": "flights", "start": "2000-01-01"},
     "TinybirdCheckOperator": lambda url, file, job: {"sql": "SELECT count() FROM flights"},
     "TinybirdValueCheckOperator": lambda url, file, job: {"sql": "SELECT count() FROM flights", "pass_value": 1},
     "TinybirdIntervalCheckOperator": lambda url, file, job: {

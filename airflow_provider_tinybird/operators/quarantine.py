@@ -1,13 +1,19 @@
-"""What the operators share that load rows: their policy on rows that go to quarantine."""
+"""Rows that go to quarantine: the policy that all operators share that load rows, and a check of a window of time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import quarantine
-from airflow_provider_tinybird.operators.base import TinybirdOperator
-from airflow_provider_tinybird.quarantine import Load, QuarantinePolicy
+from airflow_provider_tinybird import quarantine, questions
+from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.moments import moment
+from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
+from airflow_provider_tinybird.quarantine import Load, QuarantinedRowsError, QuarantinePolicy
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
 
 
 class TinybirdQuarantineOperator(TinybirdOperator):
@@ -53,3 +59,91 @@ class TinybirdQuarantineOperator(TinybirdOperator):
         :raises QuarantinedRowsError: more rows are in quarantine than it allows.
         """
         quarantine.judge(self.hook.client, self.quarantine_policy(), load)
+
+
+class TinybirdQuarantineCheckOperator(TinybirdOperator):
+    """Look once at the quarantine of a data source over a window of time: red, for good and with the reasons, where more rows
+    came into it than may.
+
+    Token scope: ``DATASOURCES:READ:<datasource>``. Returns ``rows, reasons``, and ``fraction`` where it was asked for.
+
+    :param datasource: name of the data source (templated).
+    :param start: begin of the window, such as ``{{ data_interval_start }}``, by the time at which rows came into quarantine
+        (templated).
+    :param end: its end, which is not in it; by default now (templated).
+    :param max_rows: rows that may be in quarantine; 0 where ``max_fraction`` is not given either (templated).
+    :param max_fraction: part of all rows of the window that may be there, from 0 to 1. With both bounds, both must hold (templated).
+    :param column: column of the data source with the time at which a row came in, by which those of the window are counted for
+        ``max_fraction`` (templated).
+    :param condition: SQL condition, or the name of a ``.sql`` file; only rows of the quarantine that match count (templated).
+    """
+
+    template_fields: Sequence[str] = (
+        "tinybird_conn_id",
+        "datasource",
+        "start",
+        "end",
+        "max_rows",
+        "max_fraction",
+        "column",
+        "condition",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
+
+    def __init__(
+        self,
+        *,
+        datasource: str,
+        start: datetime | date | str,
+        end: datetime | date | str | None = None,
+        max_rows: int | str | None = None,
+        max_fraction: float | str | None = None,
+        column: str | None = None,
+        condition: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.datasource = datasource
+        self.start = start
+        self.end = end
+        self.max_rows = max_rows
+        self.max_fraction = max_fraction
+        self.column = column
+        self.condition = condition
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+        """Check."""
+        with clear_failure():
+            policy = QuarantinePolicy.parse("fail", self.max_rows, self.max_fraction)
+            if policy.max_fraction is not None and not self.column:
+                raise InvalidInputError(
+                    "max_fraction needs column: the time by which the rows of the window are counted."
+                )
+            question = questions.QuarantineQuestion(
+                datasource=self.datasource,
+                start=moment(self.start, "start").isoformat(),
+                end=moment(self.end, "end").isoformat() if self.end else None,
+                condition=self.condition,
+            )
+            found = question.judge(self.hook.send(question.call))
+            self.log.info("%s.", found.says)
+            result = dict(found.facts)
+            good = self._good_rows(question) if policy.max_fraction is not None and result["rows"] else 0
+            if policy.max_fraction is not None:
+                result["fraction"] = result["rows"] / (result["rows"] + good) if result["rows"] else 0.0
+            verdict = policy.verdict(Load(datasource=self.datasource, rows=good, quarantined=result["rows"]))
+            if verdict is quarantine.Verdict.FAIL:
+                bounds = {"max_rows": policy.max_rows, "max_fraction": policy.max_fraction}
+                given = ", ".join(f"{name}={value:g}" for name, value in bounds.items() if value is not None)
+                share = f" ({result['fraction']:.2%} of the window's rows)" if "fraction" in result else ""
+                raise QuarantinedRowsError(
+                    f"{found.says}{share}, and {given or 'max_rows=0'} is all that may be there. Why: "
+                    f"{'; '.join(result['reasons'])}. Look at '{self.datasource}_quarantine', mend what sends them, and load the corrected rows."
+                )
+            return result
+
+    def _good_rows(self, question: questions.QuarantineQuestion) -> int:
+        window = questions.window_of(str(self.column), question.start, question.end)
+        sql = f"SELECT count() AS rows_found FROM {questions.table(self.datasource)} WHERE {window}"  # noqa: S608
+        return int(self.hook.query(sql).data[0]["rows_found"])

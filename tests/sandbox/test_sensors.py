@@ -17,6 +17,7 @@ from airflow_provider_tinybird._compat import (
     AirflowSkipException,
     TaskDeferred,
 )
+from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineCheckOperator
 from airflow_provider_tinybird.sensors.datasources import (
     TinybirdFreshnessSensor,
     TinybirdQuarantineSensor,
@@ -243,6 +244,16 @@ def test_the_message_says_what_was_seen_at_last(box):
 # Quarantine
 
 
+class AnyReason(list):
+    def __eq__(self, other):
+        return len(other) == 1 and "delay" in other[0]
+
+    __hash__ = None
+
+
+ANY_REASON = AnyReason()
+
+
 def bad(box):
     box.append("flights", [{"day": "2013-01-01", "carrier": "UA", "delay": "late"}, LATER])
 
@@ -284,6 +295,69 @@ def test_green_only_when_the_window_is_over(box):
     assert facts["rows"] == 0
     assert datetime.now(UTC) >= soon.replace(microsecond=0)
     assert len(box.seen("POST", "/v0/sql")) > 2
+
+
+class TestCheckOfTheQuarantine:
+    """The operator, which looks once."""
+
+    def test_green(self, box):
+        box.append("flights", [LATER])
+        assert self.run() == {"rows": 0, "reasons": []}
+        assert len(box.seen("POST", "/v0/sql")) == 1
+
+    def test_red_for_good_and_with_reasons(self, box):
+        bad(box)
+        with pytest.raises(
+            AirflowFailException, match=r"1 rows came into flights_quarantine .*max_rows=0 .*Why: delay"
+        ):
+            self.run()
+
+    @pytest.mark.parametrize("most", [1, "{{ 1 }}"])
+    def test_so_many_may_be_there(self, box, most):
+        bad(box)
+        assert self.run(max_rows=most)["rows"] == 1
+
+    def test_outside_of_the_window(self, box):
+        bad(box)
+        assert self.run(end="2000-01-02")["rows"] == 0
+
+    @pytest.mark.parametrize(
+        ("bounds", "is_green"),
+        [
+            ({"max_fraction": 0.25}, True),
+            ({"max_fraction": "0.24"}, False),
+            ({"max_fraction": 0.25, "max_rows": 0}, False),
+            ({"max_fraction": 0.25, "max_rows": 1}, True),
+        ],
+    )
+    def test_a_fraction(self, box, bounds, is_green):
+        bad(box)
+        box.append("flights", [LATER, LATER])
+        if is_green:
+            assert self.run(column="day", **bounds) == {"rows": 1, "reasons": ANY_REASON, "fraction": 0.25}
+        else:
+            with pytest.raises(AirflowFailException, match=r"25\.00% of the window"):
+                self.run(column="day", **bounds)
+
+    @pytest.mark.parametrize(
+        ("bounds", "word"),
+        [
+            ({"max_fraction": 0.1}, "column"),
+            ({"max_fraction": 2}, "from 0 to 1"),
+            ({"max_rows": "many"}, "many"),
+            ({"datasource": "nowhere"}, "nowhere"),
+            ({"end": LONG_AGO}, "is empty"),
+        ],
+    )
+    def test_bad_input(self, box, bounds, word):
+        with pytest.raises(AirflowFailException, match=word):
+            self.run(**bounds)
+
+    def run(self, **arguments):
+        given = {"datasource": "flights", "start": LONG_AGO, **arguments}
+        operator = TinybirdQuarantineCheckOperator(task_id="t", **given)
+        operator.render_template_fields({})
+        return operator.execute({})
 
 
 # Copies
