@@ -139,7 +139,7 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
                 share = f" ({result['fraction']:.2%} of the window's rows)" if "fraction" in result else ""
                 raise QuarantinedRowsError(
                     f"{found.says}{share}, and {given or 'max_rows=0'} is all that may be there. Why: "
-                    f"{'; '.join(result['reasons'])}. Look at '{self.datasource}_quarantine', mend what sends them, and load the corrected rows."
+                    f"{'; '.join(result['reasons'])}. Look at '{self.datasource}_quarantine' and load corrected rows."
                 )
             return result
 
