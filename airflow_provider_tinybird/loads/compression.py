@@ -28,7 +28,7 @@ def gzipped(content: Content) -> bytes:
         from isal import igzip
     except ImportError:
         return gzip.compress(content, compresslevel=1, mtime=0)
-    packed: bytes = igzip.compress(content, compresslevel=1, mtime=0)
+    packed: bytes = igzip.compress(content, compresslevel=1)
     return packed
 
 

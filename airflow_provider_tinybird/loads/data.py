@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from airflow_provider_tinybird.loads.load import send_batches
 from airflow_provider_tinybird.loads.options import Delivery, LoadOptions
 from airflow_provider_tinybird.loads.tally import LoadResult, rows_of
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches, check
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,11 @@ def load_data(
 def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMemory) -> Books:
     if options.delivery is not Delivery.EXACTLY_ONCE:
         if memory.store is None:
+            if memory.attempt.is_retry and options.delivery is Delivery.AT_MOST_ONCE:
+                log.warning(
+                    "This is a retry, and this Airflow has nowhere to remember what an earlier attempt sent (3.3 and later have): all "
+                    "of the data is sent. Where the worker of that attempt died its rows are doubled; delivery='exactly_once' finds out.",
+                )
             return NoBooks()
         return Ledger(memory.store, memory.attempt, datasource, options.delivery)
     if not memory.load_id:

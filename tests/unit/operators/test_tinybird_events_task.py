@@ -85,14 +85,11 @@ def test_mapped(dag):
         return [{"n": count}]
 
     mapped = rows.expand(count=[1, 2, 3]).operator
-    assert mapped.is_mapped
-    one = mapped.unmap(None) if _unmaps_with_none(mapped) else mapped.unmap({"op_kwargs": {"count": 1}})
-    assert isinstance(one, TinybirdEventsDecoratedOperator)
-    assert (one.datasource, one.max_in_flight) == ("flights", 2)
-
-
-def _unmaps_with_none(mapped: Any) -> bool:
-    return not hasattr(mapped, "expand_input")
+    assert mapped.operator_class is TinybirdEventsDecoratedOperator
+    assert {name: mapped.partial_kwargs[name] for name in ("datasource", "max_in_flight")} == {
+        "datasource": "flights",
+        "max_in_flight": 2,
+    }
 
 
 def test_a_function_that_returns_nothing(dag, tinybird):
