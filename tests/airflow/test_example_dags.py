@@ -157,6 +157,15 @@ def test_events(airflow, tinybird, flights):
     assert tinybird.rows("SELECT flight FROM cancellations_quarantine") == [("EV4312",)]
 
 
+def test_loads(airflow, tinybird, flights):
+    run = airflow.run("tinybird_loads")
+    assert_green(run)
+    left = flights[flights["dep_time"].notna()]
+    found = tinybird.rows("SELECT origin, count(), uniqExact(batch_id) FROM departures GROUP BY origin ORDER BY origin")
+    assert found == [(origin, count, 1) for origin, count in per_airport(left)]
+    assert run.results["send_newark"]["successful_rows"] == dict(per_airport(left))["EWR"]
+
+
 def test_delete(airflow, tinybird, flights):
     run = airflow.run("tinybird_delete", flights_url=tinybird.flights_url, before_day=4)
     assert_green(run)

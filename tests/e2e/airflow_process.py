@@ -287,8 +287,12 @@ class Run:
 
     def log(self) -> str:
         """What its tasks and their triggers wrote."""
+        return "\n".join(f"--- {name}\n{text}" for name, text in self.logs().items())
+
+    def logs(self) -> dict[str, str]:
+        """The same, file by file."""
         folder = self._airflow.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
-        return "\n".join(f"--- {file.relative_to(folder)}\n{file.read_text()}" for file in _files(folder))
+        return {str(file.relative_to(folder)): file.read_text() for file in _files(folder)}
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -301,6 +305,7 @@ import airflow.dag_processing.bundles.local
 import airflow.dag_processing.dagbag
 import airflow.sdk.execution_time.supervisor
 import airflow.sdk.execution_time.task_runner
+import airflow_provider_tinybird.decorators.events
 import airflow_provider_tinybird.operators.datasources
 import airflow_provider_tinybird.operators.pipes
 import airflow_provider_tinybird.sensors.jobs

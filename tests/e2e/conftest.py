@@ -57,7 +57,17 @@ class Show:
 
 
 @pytest.fixture(scope="session")
-def show(request: pytest.FixtureRequest) -> Iterator[Show]:
+def world() -> Iterator[World]:
+    """Everything that runs."""
+    with (
+        tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as place,
+        running_world(Path(place), DAGS, list(SCENARIOS), _free_ports()) as world,
+    ):
+        yield world
+
+
+@pytest.fixture(scope="session")
+def show(request: pytest.FixtureRequest, world: World) -> Show:
     """The scenarios of the tests that were selected, under way."""
     names = {
         item.callspec.params["name"]
@@ -65,15 +75,11 @@ def show(request: pytest.FixtureRequest) -> Iterator[Show]:
         if "show" in item.fixturenames and hasattr(item, "callspec")
     }
     wanted = [one for one in SCENARIOS.values() if one.name in names]
-    with (
-        tempfile.TemporaryDirectory(prefix="e2e-", ignore_cleanup_errors=True) as place,
-        running_world(Path(place), DAGS, list(SCENARIOS), _free_ports()) as world,
-    ):
-        for one in wanted:
-            world.airflow.wait_for_dag(one.name)
-        playing = Show(world, wanted)
-        playing.start()
-        yield playing
+    for one in wanted:
+        world.airflow.wait_for_dag(one.name)
+    playing = Show(world, wanted)
+    playing.start()
+    return playing
 
 
 def _free_ports() -> tuple[int, ...]:

@@ -99,16 +99,16 @@ def table(results: dict[str, Facts]) -> str:
     return "\n".join(lines)
 
 
-def in_document(path: Path) -> str:
-    """Read the table that a document has."""
-    return path.read_text().split(BEGIN, 1)[1].split(END, 1)[0].strip()
+def in_document(path: Path, begin: str = BEGIN) -> str:
+    """Read the table that a document has behind a mark."""
+    return path.read_text().split(begin, 1)[1].split(END, 1)[0].strip()
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN) -> None:
     """Put the table into a document."""
-    before, rest = path.read_text().split(BEGIN, 1)
+    before, rest = path.read_text().split(begin, 1)
     after = rest.split(END, 1)[1]
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}")
 
 
 def _summed(states: tuple[str, ...]) -> str:

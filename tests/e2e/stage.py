@@ -19,6 +19,12 @@ from sandbox_process import SandboxProcess
 
 ACTIVE = ("waiting", "working", "cancelling")
 _DATASOURCE = "SCHEMA >\n    `n` Int64\n"
+_LOADS = """SCHEMA >
+    `delivery` LowCardinality(String) `json:$.delivery`,
+    `load` Int32 `json:$.load`,
+    `n` Int32 `json:$.n`,
+    `batch` LowCardinality(String) `json:$.batch` DEFAULT ''
+"""
 _PIPE = "NODE rows\nSQL >\n    {sql}\nTYPE copy\nTARGET_DATASOURCE {target}\nCOPY_MODE append\n"
 _THREE = "SELECT arrayJoin([1, 2, 3]) AS n"
 _MAPPED = "%\n    SELECT toInt64({{Int64(n, 0)}}) AS n"
@@ -84,6 +90,11 @@ class Box:
     def distinct(self, name: str) -> int:
         """Different rows in a data source."""
         return int(self._get("/v0/sql", q=f"SELECT uniqExact(n) AS n FROM {name} FORMAT JSON")["data"][0]["n"])
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a SELECT."""
+        found: list[dict[str, Any]] = self._get("/v0/sql", q=f"{sql} FORMAT JSON")["data"]
+        return found
 
     def requests(self, method: str, path: str) -> list[dict[str, Any]]:
         """Requests that it has seen."""
@@ -258,6 +269,7 @@ def _connection(host: str, token: str) -> str:
 
 
 def _write_project(folder: Path, names: list[str]) -> None:
+    (folder / "killed_loads.datasource").write_text(_LOADS)
     for name in names:
         (folder / f"{target_of(name)}.datasource").write_text(_DATASOURCE)
         (folder / f"{name}.pipe").write_text(
