@@ -47,20 +47,29 @@ def formatted(code: str) -> str:
 
 
 def scopes() -> Iterator[tuple[str, str]]:
-    """Yield the classes that users name in DAGs, and the token scopes that their descriptions ask for.
+    """Yield the classes that users name in DAGs, and the token scopes that their descriptions, or those of their bases, ask for.
 
-    :raises PageError: a description names none.
+    :raises PageError: none names any.
     """
-    for path in sorted([*PACKAGE.glob("operators/*.py"), *PACKAGE.glob("sensors/*.py")]):
-        for node in ast.parse(path.read_text()).body:
-            if not isinstance(node, ast.ClassDef) or not re.fullmatch(r"Tinybird\w+(Operator|Sensor)", node.name):
-                continue
-            description = " ".join((ast.get_docstring(node) or "").partition("\n:param")[0].split())
-            found = SCOPE.search(description)
-            if found:
-                yield node.name, found[1].replace("``", "`")
-            elif not is_base(node):
-                raise PageError(f"{path.name}: the description of {node.name} has no 'Token scope: ...'")
+    paths = sorted([*PACKAGE.glob("operators/*.py"), *PACKAGE.glob("sensors/*.py")])
+    nodes = [node for path in paths for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    by_name = {node.name: node for node in nodes}
+    for node in nodes:
+        if re.fullmatch(r"Tinybird\w+(Operator|Sensor)", node.name) and not is_base(node):
+            lineage = [
+                node,
+                *(by_name[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in by_name),
+            ]
+            found = next(filter(None, map(scope_in, lineage)), None)
+            if found is None:
+                raise PageError(f"The description of {node.name} has no 'Token scope: ...'")
+            yield node.name, found
+
+
+def scope_in(node: ast.ClassDef) -> str | None:
+    """Return what the description of a class says of scopes."""
+    found = SCOPE.search(" ".join((ast.get_docstring(node) or "").partition("\n:param")[0].split()))
+    return found and found[1].replace("``", "`")
 
 
 def is_base(node: ast.ClassDef) -> bool:

@@ -22,10 +22,11 @@ ELSEWHERE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md
 LINK = re.compile(r"(?<=\]\()(?!https?://|#|mailto:)([^)\s#]+)")
 
 REFERENCE = {
-    "hooks": ("Hook", "hooks/tinybird.py"),
+    "hooks": ("Hooks", "hooks/tinybird.py", "hooks/sql.py"),
     "operators": ("Operators", "operators/*.py"),
     "sensors": ("Sensors", "sensors/*.py"),
     "triggers": ("Triggers", "triggers/*.py"),
+    "decorators": ("Decorators", "decorators/events.py"),
     "links": ("Links on the page of a task", "links/tinybird.py"),
     "api": ("API without Airflow", "api/*.py"),
     "sandbox": ("Sandbox in tests", "sandbox/testing.py"),
@@ -36,7 +37,7 @@ CALLED_BY_AIRFLOW = ("operators", "sensors", "triggers", "links")
 """Where users name classes and arguments only; their methods are Airflow's business."""
 
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`(~?)([\w.]+)`")
-LINKED = re.compile(r"airflow_provider_tinybird\.(hooks\.tinybird|operators|sensors|triggers|api)\.")
+LINKED = re.compile(r"airflow_provider_tinybird\.(hooks\.(?:tinybird|sql)|operators|sensors|triggers|api)\.")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -81,10 +82,10 @@ def examples_page() -> str:
     return "\n\n".join([head, *parts])
 
 
-def reference_page(title: str, pattern: str) -> str:
+def reference_page(title: str, *patterns: str) -> str:
     """Modules with the descriptions in their code."""
     parts = [f"# {title}"]
-    for path in sorted(PACKAGE.glob(pattern)):
+    for path in [path for pattern in patterns for path in sorted(PACKAGE.glob(pattern))]:
         tree = ast.parse(path.read_text())
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         heading = f"## {path.stem}\n\n`{module}`"
