@@ -143,6 +143,22 @@ def test_append(airflow, tinybird, flights, tmp_path):
     assert tinybird.rows(EVENTS) == as_events(cancelled(flights), minutes=False)
 
 
+def test_files(airflow, tinybird, flights, tmp_path):
+    run = airflow.run("tinybird_files", folder=str(tmp_path))
+    assert_green(run)
+    gone = cancelled(flights)
+    origins = dict(per_airport(gone))
+    assert run.results["append_csv"]["rows"] == len(flights)
+    assert tinybird.rows(PER_AIRPORT) == per_airport(flights)
+    assert run.results["append_parquet"]["rows"] == origins["JFK"]
+    assert run.results["send_lines"] == origins["EWR"]
+    assert run.results["send_frame"]["successful_rows"] == origins["LGA"]
+    assert tinybird.rows(EVENTS) == as_events(gone, minutes=False)
+    place = tmp_path / "cancellations.parquet"
+    assert run.results["read_back"] == place.stat().st_size
+    assert pq.read_table(place).num_rows == len(gone)
+
+
 def test_events(airflow, tinybird, flights):
     run = airflow.run("tinybird_events")
     assert_green(run)
