@@ -253,6 +253,77 @@ def test_jobs(airflow, tinybird, flights):
     assert run.results["count_flights"]["data"] == [{"flights": len(flights)}]
 
 
+def route_days(flights: pd.DataFrame) -> list[tuple[object, ...]]:
+    """What copy_route_days makes: day in UTC, route, flights, late ones."""
+    days = pd.to_datetime(flights["time_hour"]).dt.strftime("%Y-%m-%d")
+    by_day = flights.assign(date=days, late=flights["dep_delay"] >= 15).groupby(["date", "origin", "dest"])["late"]
+    sums = by_day.agg(["size", "sum"]).reset_index()
+    return [(*key, int(size), int(late)) for *key, size, late in sums.itertuples(index=False)]
+
+
+def test_backfill_twice(airflow, tinybird, flights):
+    for _ in range(2):
+        run = airflow.run("tinybird_backfill", flights_url=tinybird.flights_url)
+        assert_green(run)
+        january = [row for row in route_days(flights) if row[0] < "2013-02-01"]
+        found = tinybird.rows("SELECT toString(date), origin, dest, flights, late FROM route_days ORDER BY ALL")
+        assert found == january
+        windows = run.results["backfill"]["windows"]
+        assert [one["start"][:10] for one in windows] == [
+            "2013-01-01",
+            "2013-01-07",
+            "2013-01-14",
+            "2013-01-21",
+            "2013-01-28",
+        ]
+        assert run.results["backfill"]["rows"] == len(january)
+        files = {path.name.removesuffix(".csv.gz"): path for path in tinybird.data.rglob("route_days/*.csv.gz")}
+        assert sorted(files) == sorted({row[0] for row in january})
+        texts = [gzip.decompress(path.read_bytes()).decode() for path in files.values()]
+        exported = [row for text in texts for row in csv.DictReader(text.splitlines())]
+        assert (
+            sorted((row["date"], row["origin"], row["dest"], int(row["flights"]), int(row["late"])) for row in exported)
+            == january
+        )
+
+
+def test_chain(airflow, tinybird, flights):
+    run = airflow.run("tinybird_chain", flights_url=tinybird.flights_url)
+    assert_green(run)
+    january = pd.DataFrame(route_days(flights), columns=["date", "origin", "dest", "flights", "late"])
+    january = (
+        january[january["date"] < "2013-02-01"].sort_values(["flights", "date"]).groupby(["origin", "dest"]).tail(1)
+    )
+    expected = sorted(january[["origin", "dest", "date", "flights"]].itertuples(index=False, name=None))
+    assert tinybird.rows("SELECT origin, dest, toString(date), flights FROM busy_days ORDER BY ALL") == expected
+    assert run.results["wait_for_copy"]["job_id"] == run.results["busy_days"]["job_id"]
+    assert run.results["wait_for_data"]["newest"].startswith("2013-01-31")
+
+
+def test_quarantine(airflow, tinybird):
+    run = airflow.run("tinybird_quarantine")
+    assert_green(run)
+    assert (run.results["send"]["successful_rows"], run.results["send"]["quarantined_rows"]) == (199, 1)
+    assert tinybird.rows("SELECT count() FROM cancellations") == [(199,)]
+    (reason,) = run.results["why"]["data"]
+    assert "flight" in reason["error"]
+    assert reason["rows"] == 1
+
+
+def test_mapping(airflow, tinybird, flights, tmp_path):
+    run = airflow.run("tinybird_mapping", flights_url=tinybird.flights_url, folder=str(tmp_path), late=120)
+    assert_green(run)
+    times = pd.to_datetime(flights["time_hour"])
+    late = flights[(flights["dep_delay"] >= 120) & (times >= "2013-01-08T00:00Z") & (times < "2013-01-15T00:00Z")]
+    table = pq.read_table(tmp_path / "late_departures.parquet")
+    assert len(late) > 50
+    assert sorted(table.column("flight").to_pylist()) == sorted(late["flight"])
+    for origin, of_origin in flights.groupby("origin"):
+        written = pd.read_csv(tmp_path / f"routes_{origin}.csv")
+        assert set(written["origin"]) == {origin}
+        assert list(written["flights"]) == sorted(of_origin.groupby("dest").size(), reverse=True)[:3]
+
+
 def test_the_dag_of_the_readme(airflow, tinybird, flights):
     run = airflow.run("flights_to_tinybird")
     assert_green(run)
