@@ -43,10 +43,10 @@ def tinybird_quarantine() -> None:
     why = TinybirdQueryOperator(
         task_id="why",
         sql="""
-            SELECT arrayJoin(c__error) AS error, count() AS rows
+            SELECT arrayStringConcat(c__error_column, ', ') AS columns, arrayStringConcat(c__error, ', ') AS error, count() AS rows
             FROM cancellations_quarantine
             WHERE insertion_date >= '{{ dag_run.start_date.strftime("%Y-%m-%d %H:%M:%S") }}'
-            GROUP BY error
+            GROUP BY columns, error
             ORDER BY rows DESC
         """,
     )
