@@ -8,16 +8,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import (
+    ConnectionFailedError,
     InvalidInputError,
     NotFoundError,
     OutcomeUnknownError,
+    ServerError,
     TinybirdError,
     UnreadableAnswerError,
 )
@@ -94,6 +96,7 @@ class Record:
     :param job_id: the job; ``None`` while the answer to the submit is awaited.
     :param ending: what became of it, where a task has several jobs and goes on with the others.
     :param rows: rows that it wrote, where that is known.
+    :param facts: what was found just before the submit, such as the rows that there were: small JSON.
     """
 
     fingerprint: str
@@ -104,6 +107,7 @@ class Record:
     ending: str = ""
     rows: int | None = None
     version: int = 1
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Memory:
@@ -180,11 +184,29 @@ class Started:
     :param job: the job.
     :param began_at: moment at which it was submitted.
     :param deadline: moment at which it must be over.
+    :param facts: what was found just before it was submitted.
     """
 
     job: Job
     began_at: float
     deadline: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class BeforeSubmit(Protocol):
+    """Looks before a job is submitted, and may refuse. Not asked where the job of an earlier attempt is taken up."""
+
+    def __call__(self, earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return the facts to remember.
+
+        :param earlier: ``None`` on a first attempt. Else what the attempt before found, as far as that is known; its job may have done
+            its work.
+        """
+
+
+def nothing_to_ask(earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:  # noqa: ARG001
+    """Submit without a look."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +217,7 @@ class Starter:
     :param memory: what is remembered.
     :param on_unknown: what to do when it cannot be told whether a job was started.
     :param others: ids of jobs that are known to be for something else.
+    :param before_submit: looks before a job is submitted.
     :param sleep: waits; replaced in tests.
     """
 
@@ -202,6 +225,7 @@ class Starter:
     memory: Memory
     on_unknown: OnUnknown = OnUnknown.FAIL
     others: frozenset[str] = frozenset()
+    before_submit: BeforeSubmit = nothing_to_ask
     sleep: Callable[[float], None] = time.sleep
 
     def start(self, submission: Submission, *, deadline: float) -> Started:
@@ -219,42 +243,54 @@ class Starter:
             since = record.began_at
             found = self._search(submission, since, "An earlier attempt broke off while it started the job", retry=True)
             if found:
-                return self._adopt(submission, found, since, record.deadline)
+                return self._adopt(submission, found, since, record.deadline, record.facts)
         elif not self.memory.exists and self.memory.attempt.is_retry and not submission.is_idempotent:
             since = self.memory.attempt.first_started_at
             found = self._search_without_record(submission, since)
             if found:
-                return self._adopt(submission, found, since, deadline)
-        return self._submit(submission, deadline)
+                return self._adopt(submission, found, since, deadline, {})
+        return self._submit(submission, deadline, self.before_submit(self._earlier(record)))
 
-    def _submit(self, submission: Submission, deadline: float, *, is_second: bool = False) -> Started:
+    def _earlier(self, record: Record | None) -> Mapping[str, Any] | None:
+        if record:
+            return record.facts
+        return {} if not self.memory.exists and self.memory.attempt.is_retry else None
+
+    def _submit(
+        self, submission: Submission, deadline: float, facts: Mapping[str, Any], *, is_second: bool = False
+    ) -> Started:
         record = Record(
             fingerprint=submission.fingerprint,
             max_tries=self.memory.attempt.max_tries,
             began_at=time.time(),
             deadline=deadline,
+            facts=facts,
         )
-        if not submission.is_idempotent:
-            # Written first, so that an attempt after a crash knows that there may be a job.
+        if facts or not submission.is_idempotent:
+            # Written first, so that an attempt after a crash knows that there may be a job, and what there was before it.
             self.memory.remember(record)
         try:
             job = self.client.send(submission.call)
         except OutcomeUnknownError as e:
             found = self._search(submission, record.began_at, e.cause, retry=False)
             if found is not None:
-                return self._adopt(submission, found, record.began_at, deadline)
+                return self._adopt(submission, found, record.began_at, deadline, facts)
             if is_second:
                 raise
-            return self._submit(submission, deadline, is_second=True)
+            return self._submit(submission, deadline, facts, is_second=True)
         except UnreadableAnswerError:
             raise  # it was accepted: a job may be running
-        except TinybirdError:
-            # Refused or not sent: nothing was started, and a retry must not look for a job.
-            self.memory.forget()
+        except TinybirdError as e:
+            # Refused or not sent: nothing was started, and a retry must not look for a job. What was found before an idempotent one whose
+            # answer was lost is kept: it may have been done, and would not be found again.
+            if not (facts and submission.is_idempotent and _may_have_arrived(e)):
+                self.memory.forget()
             raise
-        return self._remember(submission, job, record.began_at, deadline)
+        return self._remember(submission, job, record.began_at, deadline, facts)
 
-    def _remember(self, submission: Submission, job: Job, began_at: float, deadline: float) -> Started:
+    def _remember(
+        self, submission: Submission, job: Job, began_at: float, deadline: float, facts: Mapping[str, Any]
+    ) -> Started:
         self.memory.remember(
             Record(
                 fingerprint=submission.fingerprint,
@@ -262,9 +298,10 @@ class Starter:
                 began_at=began_at,
                 deadline=deadline,
                 job_id=job.id,
+                facts=facts,
             )
         )
-        return Started(job, began_at, deadline)
+        return Started(job, began_at, deadline, facts)
 
     def _take_up(self, record: Record, job_id: str) -> Started | None:
         try:
@@ -276,11 +313,13 @@ class Starter:
             log.info("%s of an earlier attempt ended as '%s': it is submitted again.", job, job.status_text)
             return None
         log.info("An earlier attempt started %s, which is %s: taking it up.", job, job.status_text)
-        return Started(job, record.began_at, record.deadline)
+        return Started(job, record.began_at, record.deadline, record.facts)
 
-    def _adopt(self, submission: Submission, job: Job, began_at: float, deadline: float) -> Started:
+    def _adopt(
+        self, submission: Submission, job: Job, began_at: float, deadline: float, facts: Mapping[str, Any]
+    ) -> Started:
         log.warning("%s is the one that was asked for, by all that Tinybird shows of it: taking it up.", job)
-        return self._remember(submission, job, began_at, deadline)
+        return self._remember(submission, job, began_at, deadline, facts)
 
     def _search(self, submission: Submission, since: float, why: str, *, retry: bool) -> Job | None:
         """Find the job of a submit whose answer was lost; ``None`` means submit again."""
@@ -342,3 +381,7 @@ class Starter:
             f"Look at {'them and at ' if candidates else ''}the rows. Then clear the task to run it again, or mark it as success. "
             "on_unknown='resubmit' always runs it again, at the risk of doubled data.",
         )
+
+
+def _may_have_arrived(error: TinybirdError) -> bool:
+    return isinstance(error, ServerError) or (isinstance(error, ConnectionFailedError) and error.sent)

@@ -16,6 +16,7 @@ from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.quarantine import Reason, quarantine_of
 from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.bounds import fraction_bound, rows_bound
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +107,8 @@ class QuarantinePolicy:
             ) from None
         return cls(
             action=action,
-            max_rows=_bound("max_quarantined_rows", max_quarantined_rows),
-            max_fraction=_fraction("max_quarantined_fraction", max_quarantined_fraction),
+            max_rows=rows_bound("max_quarantined_rows", max_quarantined_rows),
+            max_fraction=fraction_bound("max_quarantined_fraction", max_quarantined_fraction),
         )
 
     def verdict(self, load: Load) -> Verdict:
@@ -219,29 +220,3 @@ def _shown(client: Client, reason: Reason) -> str:
 def _cut(client: Client, text: str) -> str:
     clean = " ".join(redact(text, secret=client.settings.token.value).split())
     return clean if len(clean) <= LONGEST_ERROR else f"{clean[:LONGEST_ERROR]}..."
-
-
-def _bound(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    try:
-        number = -1 if isinstance(value, bool | float) else int(value)
-    except (TypeError, ValueError):
-        number = -1
-    if number < 0:
-        raise InvalidInputError(
-            f"{name}={value!r} is no number of rows: give a whole number from 0 on, or leave it out."
-        )
-    return number
-
-
-def _fraction(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 <= number <= 1:
-        raise InvalidInputError(f"{name}={value!r} is no part of a whole: give a number from 0 to 1, such as 0.01.")
-    return number

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 # Strings (heredocs too), quoted names and comments (a template's too), so that their contents are not taken for SQL.
-_OPAQUE = re.compile(
+OPAQUE = re.compile(
     r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`\\]|\\.|``)*`|\$(\w*)\$.*?\$\1\$"""
     r"""|--[^\n]*|/\*.*?\*/|\{\#.*?\#\}|\#[ !][^\n]*""",
     re.DOTALL,
@@ -60,7 +60,7 @@ def without_rows(sql: str) -> str:
 
 def _format_clause(sql: str) -> tuple[int, re.Match[str] | None]:
     """Where the SQL ends, and its FORMAT clause."""
-    blanked = _OPAQUE.sub(_blank, sql)
+    blanked = OPAQUE.sub(_blank, sql)
     end = len(blanked.rstrip("; \t\r\n"))
     found = _FORMAT.search(blanked[:end])
     while found and _BEFORE_NAME.search(blanked[: found.start()]):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import counts
+from airflow_provider_tinybird import counts, guards
 from airflow_provider_tinybird.api.import_options import ImportOptions
+from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.bounds import rows_bound
+from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.quarantine import Load
@@ -15,10 +18,14 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
     from airflow_provider_tinybird.api.job import Job
     from airflow_provider_tinybird.counts import RowCounts
+    from airflow_provider_tinybird.jobs import Rules
 
 
-class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdJobOperator):
+class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, TinybirdJobOperator):
     """Base of the operators that start imports. A subclass says in ``submission`` what is imported.
+
+    With ``replace`` what the task returns has ``rows_before`` and ``rows_after``, the rows of the data source; ``None`` where the
+    token may not read it.
 
     :param datasource: name of an existing data source (templated).
     :param mode: ``append``, or ``replace`` to swap the rows that are there; readers see the old or the new ones
@@ -26,9 +33,13 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdJobOperator):
     :param replace_condition: with ``replace``: swap only rows that match this SQL condition, or one in a ``.sql`` file;
         it must name the partition key (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`
-    and :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`. Without ``wait_for_completion`` nobody
-    looks for rows in quarantine.
+    :param min_rows: fail, for good, where fewer rows were written than this. A replace by no rows can empty the data source,
+        or leave it as it was, and without this is only warned of. It is found when the replace is done (templated).
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
+    :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
+    :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`. Without ``wait_for_completion`` nobody
+    looks for rows in quarantine, nor counts the rows that are written.
     """
 
     template_fields: Sequence[str] = (
@@ -36,22 +47,47 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdJobOperator):
         "datasource",
         "mode",
         "replace_condition",
+        "expected_workspace",
+        "min_rows",
         *TinybirdQuarantineOperator.quarantine_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
     template_ext: Sequence[str] = (".sql",)
 
     def __init__(
-        self, *, datasource: str, mode: str = "append", replace_condition: str | None = None, **kwargs: Any
+        self,
+        *,
+        datasource: str,
+        mode: str = "append",
+        replace_condition: str | None = None,
+        min_rows: int | str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.min_rows = min_rows
         self.datasource = datasource
         self.mode = mode
         self.replace_condition = replace_condition
 
-    def _run(self, context: Context, rules: Any) -> dict[str, Any]:
+    def _run(self, context: Context, rules: Rules) -> dict[str, Any]:
+        # A mistake in them is to be found while nothing is in.
         self.quarantine_policy()
+        rows_bound("min_rows", self.min_rows)
         return super()._run(context, rules)
+
+    def before_submit(self, earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """See that it is the right workspace, and count the rows that are about to be replaced."""
+        self.check_workspace(destroys=self._replaces)
+        if not self._replaces:
+            return {}
+        return guards.Facts.of_attempt(earlier, guards.count_rows(self.hook.client, self.datasource)).as_json()
+
+    def facts_after(self, job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Count the rows that are there after a replace."""
+        if not self._replaces:
+            return {}
+        after = guards.count_rows(self.hook.client, self.datasource)
+        return {"rows_before": facts.get("rows_before"), "rows_after": after}
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""
@@ -72,6 +108,13 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdJobOperator):
                 import_id=str(job.raw.get("import_id") or job.id),
             )
         )
+        guards.check_rows_written(
+            counts.rows, rows_bound("min_rows", self.min_rows), self.datasource, replaces=self._replaces
+        )
+
+    @property
+    def _replaces(self) -> bool:
+        return self.mode == ImportMode.REPLACE
 
 
 class TinybirdFileImportOperator(TinybirdImportOperator):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -149,6 +151,22 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         """Count the rows that the job wrote, where that can be told."""
         return None
 
+    def before_submit(self, earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:  # noqa: ARG002
+        """Look before the job is submitted: raise where it must not be, else return small JSON to remember.
+
+        Not asked where a job of an earlier attempt is taken up.
+
+        :param earlier: ``None`` on a first attempt; else what it returned in the attempt before, which may have done its work.
+        """
+        return {}
+
+    def facts_after(self, job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """Make what the task returns beside the job's result: what was found before it, and what is found after.
+
+        :param facts: what ``before_submit`` returned.
+        """
+        return {}
+
     def check_rows(self, job: Job, counts: RowCounts) -> None:
         """Look at the rows that a job wrote which is done; raises where they are not as they should be."""
 
@@ -165,7 +183,9 @@ class TinybirdJobOperator(TinybirdJobsOperator):
             self.log.info("Trying again to start the job: %s", slots.SlotEvent.from_payload(event).message)
             return self._run(context, self._rules(deadline=deadline, started_at=started_at))
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: Any = None, facts: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Take up what the trigger found."""
         with clear_failure():
             outcome = outcomes.Outcome.from_payload(event)
@@ -175,7 +195,7 @@ class TinybirdJobOperator(TinybirdJobsOperator):
                 rules = self._rules(deadline=now - outcome.waited + self._timeout(), started_at=now - outcome.waited)
                 self._wait_for_slot(outcome.message, self.submission(), rules)
                 return self._run(context, rules)
-            return self._finish(outcome)
+            return self._finish(outcome, facts or {})
 
     def _run(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
         submission = self.submission()
@@ -184,7 +204,8 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         self.tell(submission.call.what, **submission.request)
         while True:
             try:
-                started = self._starter(context).start(submission, deadline=rules.deadline)
+                starter = replace(self._starter(context), before_submit=self.before_submit)
+                started = starter.start(submission, deadline=rules.deadline)
             except JobQuotaError as e:
                 self._wait_for_slot(str(e), submission, rules, cause=e)
                 continue
@@ -192,9 +213,9 @@ class TinybirdJobOperator(TinybirdJobsOperator):
             outcome = self._watch(started, rules)
             if outcome is None:
                 self._running_job_id = None
-                return self.job_result(started.job)
+                return self.job_result(started.job) | dict(started.facts)
             if not self._found_no_slot(outcome):
-                return self._finish(outcome)
+                return self._finish(outcome, started.facts)
             self._wait_for_slot(outcome.message, submission, rules)
 
     def _watch(self, started: Started, rules: jobs.Rules) -> outcomes.Outcome | None:
@@ -213,7 +234,7 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         watch = jobs.Watch(job.id, rules, told=job.status_text)
         outcome = jobs.watch_job(self.hook.client, watch, patience=patience)
         if outcome is None:
-            self._defer(job, rules, told=watch.told)
+            self._defer(job, rules, told=watch.told, facts=started.facts)
         return outcome
 
     def _wait_for_slot(
@@ -244,7 +265,7 @@ class TinybirdJobOperator(TinybirdJobsOperator):
             timeout=timedelta(seconds=left) + TRIGGER_SLACK,
         )
 
-    def _defer(self, job: Job, rules: jobs.Rules, *, told: str) -> NoReturn:
+    def _defer(self, job: Job, rules: jobs.Rules, *, told: str, facts: Mapping[str, Any]) -> NoReturn:
         self.log.info("Waiting for %s in the triggerer.", job)
         left = max(0.0, rules.deadline - time.time())
         self.defer(
@@ -258,19 +279,21 @@ class TinybirdJobOperator(TinybirdJobsOperator):
                 cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
+            kwargs={"facts": dict(facts)} if facts else None,
             timeout=timedelta(seconds=left) + TRIGGER_SLACK,
         )
         raise AssertionError("defer() returned")
 
-    def _finish(self, outcome: outcomes.Outcome) -> dict[str, Any]:
+    def _finish(self, outcome: outcomes.Outcome, facts: Mapping[str, Any]) -> dict[str, Any]:
         job = self._job_done(outcome)
         counts = self.row_counts(job)
         wrote = f" It wrote {rows(counts.rows)}." if counts and counts.rows is not None else ""
         self.log.info("Done: %s, after %s.%s", job, duration(outcome.waited), wrote)
+        result = self.job_result(job) | self.facts_after(job, facts)
         if counts is None:
-            return self.job_result(job)
+            return result
         self.check_rows(job, counts)
-        return self.job_result(job) | counts.as_xcom()
+        return result | counts.as_xcom()
 
 
 def job_xcom(job: Job) -> dict[str, Any]:

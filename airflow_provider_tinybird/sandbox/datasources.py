@@ -33,7 +33,7 @@ def get_datasource(box: Sandbox, call: Call) -> Answer:
 def truncate(box: Sandbox, call: Call) -> Answer:
     """``POST /v0/datasources/{name}/truncate``: the answer has no body, and nothing cascades."""
     call.caller.require(CREATE)
-    datasource = box.workspace.datasource(call.path_values["name"])
+    datasource = box.workspace.datasource_or_quarantine(call.path_values["name"])
     with box.engine.locked(datasource.name), box.log.operation("truncate", datasource) as done:
         done.rows = size_of(box.engine, datasource.name)[0]
         box.engine.run(f"TRUNCATE TABLE {qualified(datasource.name)}")

@@ -74,7 +74,7 @@ def _logged(box: Sandbox, datasource: DataSource, job: Job | None) -> Iterator[N
 
 def _asked(box: Sandbox, call: Call) -> tuple[DataSource, str, dict[str, str]]:
     call.caller.require(CREATE)
-    datasource = box.workspace.datasource(call.path_values["name"])
+    datasource = box.workspace.datasource_or_quarantine(call.path_values["name"])
     # Official clients send a form; a JSON body is a mistake that Tinybird's own OpenAPI text invites.
     if call.content_type == "application/json":
         raise bad_request("'delete_condition' is required, in a form: the body is JSON")

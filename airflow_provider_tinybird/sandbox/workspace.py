@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -194,6 +195,16 @@ class Workspace:
         if found is None:
             raise not_found("Data Source", name_or_id)
         return found
+
+    def datasource_or_quarantine(self, name_or_id: str) -> DataSource:
+        """A data source by name or id, or the quarantine of one by its name, for what may be done with both.
+
+        :raises ApiError: 404.
+        """
+        owner = self.find_datasource(name_or_id.removesuffix("_quarantine"))
+        if owner and name_or_id == owner.quarantine and name_or_id not in self.datasources:
+            return replace(owner, name=owner.quarantine)
+        return self.datasource(name_or_id)
 
     def pipe(self, name_or_id: str) -> Pipe:
         """A pipe by name or id.

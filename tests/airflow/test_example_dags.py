@@ -330,3 +330,27 @@ def test_the_dag_of_the_readme(airflow, tinybird, flights):
     assert tinybird.rows(PER_AIRPORT) == per_airport(flights)
     means = flights.groupby("carrier")["dep_delay"].agg(["mean", "size"])
     assert run.results["worst_carrier"] == means[means["size"] > 100]["mean"].idxmax()
+
+
+def test_guards(airflow, tinybird, flights):
+    run = airflow.run("tinybird_guards", flights_url=tinybird.flights_url)
+    assert run.states["delete_too_many"] == "failed"
+    assert {name for name, state in run.states.items() if state != "success"} == {"delete_too_many"}
+    hawaiian = flights["carrier"] == "HA"
+    deleted = run.results["delete_carrier"]
+    assert (deleted["rows_before"], deleted["rows_after"]) == (len(flights), (~hawaiian).sum())
+    assert "rows are about to be deleted" in run.log
+    assert "max_fraction=0.05 allows" in run.log
+    assert run.results["count_flights"] == (~hawaiian).sum()
+    assert tinybird.rows(PER_AIRPORT) == per_airport(flights[~hawaiian])
+    assert run.results["send_with_some_bad_rows"] == {"successful_rows": 2, "quarantined_rows": 1}
+    assert "1 of 3 rows did not fit" in run.log
+    assert tinybird.rows("SELECT count() FROM cancellations") == [(0,)]
+    assert tinybird.rows("SELECT count() FROM cancellations_quarantine") == [(0,)]
+
+
+def test_the_page_on_guards_quotes_the_example():
+    source = " ".join((ROOT / "example_dags/tinybird_guards.py").read_text().split())
+    quoted = re.findall(r"```python\n(.+?)```", (ROOT / "docs/guards.md").read_text(), re.DOTALL)
+    assert len(quoted) == 4
+    assert [block for block in quoted if " ".join(block.split()) not in source] == []

@@ -120,3 +120,19 @@ def test_drop(client):
     assert client.delete("/v0/datasources/made").status_code == 204
     assert client.get("/v0/datasources/made").status_code == 404
     assert client.post("/v0/sql", content="SELECT * FROM made").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/v0/datasources/{}/truncate", "/v0/datasources/{}/delete", "/v1/datasources/{}/delete"]
+)
+def test_a_quarantine_by_its_name(client, query, wait_for_job, path):
+    """Guessed: what takes the name of a data source takes that of a quarantine too."""
+    client.post("/v0/datasources?name=sales&mode=append&format=csv", content="x,d,4\n").raise_for_status()
+    count = "SELECT (SELECT count() FROM sales) AS good, (SELECT count() FROM sales_quarantine) AS bad"
+    assert query(count) == [{"good": 3, "bad": 1}]
+    answer = client.post(path.format("sales_quarantine"), data={"delete_condition": "day = 'x'"})
+    assert answer.is_success, answer.text
+    if "job_id" in answer.text:
+        wait_for_job(answer.json()["job_id"])
+    assert query(count) == [{"good": 3, "bad": 0}]
+    assert client.post(path.format("nope_quarantine"), data={"delete_condition": "day = 'x'"}).status_code == 404

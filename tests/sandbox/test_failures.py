@@ -52,7 +52,7 @@ def given(box: Any, folder: Any) -> dict[str, str]:
 CASES = {
     "unknown data source: url": (URL, {"datasource": "nope", "url": "{url}/files/flights.csv"}, ["nope"]),
     "unknown data source: file": (FILE, {"datasource": "nope", "path": "{files}/good.csv"}, ["nope"]),
-    "unknown data source: delete": (DELETE, {"datasource": "nope", "delete_condition": "1 = 1"}, ["nope"]),
+    "unknown data source: delete": (DELETE, {"datasource": "nope", "delete_condition": "delay = 1"}, ["nope"]),
     "unknown data source: truncate": (TRUNCATE, {"datasource": "nope"}, ["nope"]),
     "unknown pipe: copy": (COPY, {"pipe": "nope"}, ["nope"]),
     "unknown pipe: sink": (SINK, {"pipe": "nope"}, ["nope"]),

@@ -114,8 +114,8 @@ class TestDelete:
         box.fill()
         value = run(TinybirdDeleteOperator, datasource="flights", delete_condition="carrier = 'UA'")
         assert box.count() == 2
-        assert set(value) == {"id", "job_id", "delete_id", "job_url", "status", "job", "rows_affected"}
-        assert value["rows_affected"] == 2
+        assert set(value) == JOB_KEYS | {"id", "delete_id", "job_url", "rows_affected", "rows_before", "rows_after"}
+        assert (value["rows_affected"], value["rows_before"], value["rows_after"]) == (2, 4, 2)
 
     def test_lightweight(self, box, run):
         box.fill()
@@ -132,8 +132,7 @@ class TestDelete:
 def test_truncate(box, run_here):
     box.fill()
     value = run_here(TinybirdTruncateOperator, datasource="flights")
-    assert set(value) == {"truncated", "result"}
-    assert value["truncated"] is True
+    assert value == {"truncated": True, "result": None, "rows_before": 4, "rows_after": 0}
     assert box.count() == 0
 
 

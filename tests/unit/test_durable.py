@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -184,7 +185,7 @@ def test_the_record_holds_no_secret_and_nothing_of_the_request(
     tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
 ) -> None:
     starter(store).start(append_url(f"{URL}?X-Amz-Signature=secret"), deadline=deadline())
-    known = {"fingerprint", "max_tries", "began_at", "deadline", "job_id", "ending", "rows", "version"}
+    known = {"fingerprint", "max_tries", "began_at", "deadline", "job_id", "ending", "rows", "version", "facts"}
     assert set(store[KEY]) == known
     assert "secret" not in json.dumps(store)
 
@@ -359,3 +360,67 @@ class TestWithoutAStore:
     def test_the_first_attempt_looks_at_nothing(self, tinybird: Tinybird, starter: Callable[..., Starter]) -> None:
         tinybird.add(kind="import", url=URL, mode="append", datasource={"name": "flights"})
         assert starter(None).start(append_url(), deadline=deadline()).job.id == "job-2"
+
+
+class TestBeforeSubmit:
+    """A look before the submit: not where a job is taken up, and with what the attempt before found."""
+
+    @pytest.fixture
+    def looks(self) -> list[Any]:
+        return []
+
+    @pytest.fixture
+    def looking(self, starter, looks):
+        def make(store, **attempt):
+            def look(earlier):
+                looks.append(earlier)
+                return {"rows_before": 10 - len(looks)}
+
+            return dataclasses.replace(starter(store, **attempt), before_submit=look)
+
+        return make
+
+    def test_a_job_that_is_taken_up_brings_its_facts(self, looking, store, looks):
+        first = looking(store).start(replace_url(), deadline=time.time() + 60)
+        second = looking(store).start(replace_url(), deadline=time.time() + 60)
+        assert (second.job.id, second.facts, looks) == (first.job.id, {"rows_before": 9}, [None])
+
+    def test_a_look_that_refuses_starts_nothing(self, starter, store, tinybird):
+        def refuse(earlier):
+            raise TinybirdError("no")
+
+        with pytest.raises(TinybirdError, match="no"):
+            dataclasses.replace(starter(store), before_submit=refuse).start(replace_url(), deadline=time.time() + 60)
+        assert (tinybird.submits, store) == (0, {})
+
+    def test_what_was_found_outlives_a_lost_answer(self, looking, store, looks, tinybird):
+        tinybird.lose = "after"
+        with pytest.raises(TinybirdError, match="lost"):
+            looking(store).start(replace_url(), deadline=time.time() + 60)
+        tinybird.lose = ""
+        looking(store).start(replace_url(), deadline=time.time() + 60)
+        assert looks == [None, {"rows_before": 9}]
+
+    def test_a_refusal_is_forgotten(self, looking, store, looks, tinybird):
+        tinybird.refuse = httpx.Response(400, json={"error": "no"})
+        with pytest.raises(TinybirdError, match="no"):
+            looking(store).start(replace_url(), deadline=time.time() + 60)
+        tinybird.refuse = None
+        looking(store).start(replace_url(), deadline=time.time() + 60)
+        assert looks == [None, None]
+
+    def test_after_a_clear_nothing_counts(self, looking, store, looks):
+        looking(store).start(replace_url(), deadline=time.time() + 60)
+        looking(store, max_tries=3).start(replace_url(), deadline=time.time() + 60)
+        assert looks == [None, None]
+
+    @pytest.mark.parametrize(("is_retry", "earlier"), [(False, None), (True, {})])
+    def test_without_a_store_a_retry_is_told(self, looking, looks, is_retry, earlier):
+        looking(None, is_retry=is_retry).start(replace_url(), deadline=time.time() + 60)
+        assert looks == [earlier]
+
+    def test_a_record_of_before_there_were_facts(self, looking, store, looks):
+        job = looking(store).start(replace_url(), deadline=time.time() + 60).job
+        del store[KEY]["facts"]
+        started = looking(store).start(replace_url(), deadline=time.time() + 60)
+        assert (started.job.id, dict(started.facts)) == (job.id, {})

@@ -34,6 +34,7 @@ ROWS = {
     "rows_before_limit_at_least": 7,
     "statistics": {"elapsed": 0.001, "rows_read": 1, "bytes_read": 8},
 }
+DELETE_KEYS = {"id", "job_id", "delete_id", "job_url", "status", "job", "rows_affected", "rows_before", "rows_after"}
 RESULT_KEYS = {"data", "meta", "rows", "rows_before_limit_at_least", "statistics"}
 
 
@@ -71,6 +72,12 @@ class TestImports:
         }
         tinybird.on("POST /v0/datasources", {**answer, "status": "waiting"})
         tinybird.on("POST /v1/datasources/flights/(append|replace)", {**answer, "status": "waiting"})
+        tinybird.on("POST /v0/sql", {"data": [{"c": 3}]})
+
+    def sent(self, tinybird):
+        """The one request that is no question."""
+        [sent] = [one for one in tinybird.requests if one.method == "POST" and one.path != "/v0/sql"]
+        return sent
 
     def test_append_url(self, tinybird):
         value = run(TinybirdAppendUrlOperator, datasource="flights", url="https://host/a%20b.csv?sig=x%2F&y=1")
@@ -92,7 +99,7 @@ class TestImports:
             mode="replace",
             replace_condition="day = '2013-01-01'",
         )
-        assert tinybird.requests[0].query == {
+        assert self.sent(tinybird).query == {
             "mode": "replace",
             "name": "flights",
             "format": "ndjson",
@@ -104,13 +111,13 @@ class TestImports:
         place = tmp_path / "x.csv.gz"
         place.write_bytes(gzip.compress(b"a,b\n1,2\n"))
         value = run(TinybirdAppendFileOperator, datasource="flights", path=str(place), mode=mode)
-        sent = tinybird.requests[0]
+        sent = self.sent(tinybird)
         assert sent.line == f"POST /v1/datasources/flights/{mode}"
         assert sent.query == {"format": "csv"}
         assert sent.body == place.read_bytes()
         assert (sent.headers["content-type"], sent.headers["content-encoding"]) == ("text/csv", "gzip")
         assert sent.headers["content-length"] == str(len(sent.body))
-        assert set(value) == set(self.KEYS)
+        assert set(value) == {*self.KEYS, *(("rows_before", "rows_after") if mode == "replace" else ())}
 
     @pytest.mark.parametrize(
         ("changes", "said"),
@@ -145,20 +152,27 @@ class TestImports:
 class TestTruncate:
     @pytest.mark.parametrize("body", [b"", b"{}", b"ok"])
     def test_it(self, tinybird, body):
+        tinybird.on("POST /v0/sql", {"data": [{"c": 3}]}, {"data": [{"c": 0}]})
         tinybird.on("POST /v0/datasources/flights/truncate", (200, body))
         value = run(TinybirdTruncateOperator, datasource="flights")
-        assert set(value) == {"truncated", "result"}
+        assert set(value) == {"truncated", "result", "rows_before", "rows_after"}
         assert value["truncated"] is True
-        assert tinybird.only.body == b""
+        assert [one.body for one in tinybird.requests if one.path.endswith("truncate")] == [b""]
 
 
 class TestDelete:
+    @pytest.fixture(autouse=True)
+    def _counts(self, tinybird):
+        tinybird.on("POST /v0/sql", {"data": [{"c": 100}]})
+
     def test_it(self, tinybird):
         job = tinybird.job("j1", "working", "done", kind="delete_data", delete_id="d1", rows_affected=12)
-        tinybird.on("POST /v0/datasources/flights/delete", {"id": "j1", "job_id": "j1", "delete_id": "d1", "job": job})
+        started = {"id": "j1", "job_id": "j1", "delete_id": "d1", "job": job}
+        tinybird.on("POST /v0/datasources/flights/delete", {"rows_to_be_deleted": 12}, started)
         value = run(TinybirdDeleteOperator, datasource="flights", delete_condition="day < '2013-01-02' AND x = 'a&b'")
-        assert tinybird.requests[0].form == {"delete_condition": "day < '2013-01-02' AND x = 'a&b'"}
-        assert set(value) == {"id", "job_id", "delete_id", "job_url", "status", "job", "rows_affected"}
+        sent = [one.form for one in tinybird.requests if one.path.endswith("delete")]
+        assert sent[1] == {"delete_condition": "day < '2013-01-02' AND x = 'a&b'"}
+        assert set(value) == DELETE_KEYS
         assert (value["rows_affected"], value["delete_id"]) == (12, "d1")
 
     def test_dry_run(self, tinybird):
@@ -169,9 +183,11 @@ class TestDelete:
 
     def test_lightweight(self, tinybird):
         job = tinybird.job("j1", "done", rows_affected=1)
+        tinybird.on("POST /v0/datasources/flights/delete", {"rows_to_be_deleted": 1})
         tinybird.on("POST /v1/datasources/flights/delete", {"id": "j1", "job_id": "j1", "job": job})
         run(TinybirdDeleteOperator, datasource="flights", delete_condition="a = 1", lightweight=True)
-        assert tinybird.requests[0].form == {"delete_condition": "a = 1", "wait": "false"}
+        [sent] = [one.form for one in tinybird.requests if one.path.startswith("/v1/")]
+        assert sent == {"delete_condition": "a = 1", "wait": "false"}
 
     @pytest.mark.parametrize("condition", ["", "   ", "\n"])
     @pytest.mark.parametrize("more", [{}, {"dry_run": True}, {"lightweight": True}])
