@@ -173,7 +173,7 @@ class TestDelete:
     def test_the_facts_go_through_the_triggerer(self, tinybird):
         tinybird.job("j1", "working", kind="delete_data")
         with pytest.raises(TaskDeferred) as caught:
-            self.run(deferrable=True, poll_interval=0.001)
+            self.run(deferrable=True, poll_interval=1)
         wait = caught.value
         assert json.loads(json.dumps(wait.kwargs)) == {"facts": {"rows_before": 10}}
         event = {"ending": "done", "job_id": "j1", "job": {"status": "done", "rows_affected": 2}, "version": 1}
