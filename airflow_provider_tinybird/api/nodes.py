@@ -140,7 +140,7 @@ def explain(pipe: str, parameters: Mapping[str, object] | None = None, *, node: 
     return manage_pipe(
         f"explain pipe '{pipe}'",
         "GET",
-        f"{_path(pipe, node) if node else '/v0/pipes/' + resource_name('pipe', pipe)}/explain",
+        f"{_path(pipe, node) if node is not None else '/v0/pipes/' + resource_name('pipe', pipe)}/explain",
         _explained,
         Repeat.READ,
         pipe_parameters(parameters),

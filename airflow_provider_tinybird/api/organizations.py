@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import pairs, resource_name
-from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, submitted_job
 from airflow_provider_tinybird.api.resources import Named
 from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, json_body, named_list, nothing, one_named
@@ -168,29 +166,20 @@ def create_tag(name: str, resources: Sequence[Named] = (), *, kind: str = "datas
     )
 
 
-def update_tag(
-    tag: str, *, name: str | None = None, resources: Sequence[Named] | None = None, kind: str = "datasource"
-) -> Call[Named]:
-    """Rename a tag, or put it on other things. ``PUT /v0/tags/{name}`` with JSON. Scope: ``ADMIN``.
+def update_tag(tag: str, resources: Sequence[Named], *, kind: str = "datasource") -> Call[None]:
+    """Put a tag on other things. ``PUT /v0/tags/{name}`` with JSON. Scope: ``ADMIN``.
 
-    :param name: its new name.
     :param resources: what it is on from then on, instead of what it was on.
     :param kind: ``datasource`` or ``pipe``: what these are.
     """
-    if name is None and resources is None:
-        raise InvalidInputError(f"Nothing to change about tag '{tag}': give name or resources.")
-    content: dict[str, Any] = {"name": tag if name is None else name}
-    if resources is not None:
-        content["resources"] = _tagged(resources, kind)
     return Call(
         what=f"update tag '{tag}'",
         method="PUT",
         path=f"/v0/tags/{resource_name('tag', tag)}",
-        body=json_body(content),
-        read=one_named,
-        repeat=Repeat.ONCE if name else Repeat.IDEMPOTENT,
+        body=json_body({"resources": _tagged(resources, kind)}),
+        read=nothing,
+        repeat=Repeat.IDEMPOTENT,
         scope="ADMIN",
-        find_out="Look at the tags (GET /v0/tags).",
     )
 
 

@@ -30,10 +30,9 @@ class Case:
     :param sent: method and target of the request.
     :param body: its body; of a multipart one a piece of it.
     :param before: what is done to the sandbox first.
-    :param live: makes the arguments for the sandbox, where only it knows them, such as ids.
+    :param live: makes the arguments for the sandbox, or the whole call, where only it knows them, such as ids.
     :param shows: tells by the result, and by further calls, whether the sandbox did it.
     :param refused: the error that the sandbox answers with, where that is the point.
-    :param canned: what a server with a prepared answer answers, where the sandbox does not have the call.
     """
 
     function: Callable[..., Call[Any]]
@@ -42,10 +41,9 @@ class Case:
     body: bytes = b""
     kw: dict[str, Any] = field(default_factory=dict)
     before: tuple[Call[Any], ...] = ()
-    live: Callable[[Send], Sequence] | None = None
+    live: Callable[[Send], Sequence | Call[Any]] | None = None
     shows: Callable[[Any, Send], object] | None = None
     refused: type[TinybirdError] | None = None
-    canned: Any = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -55,12 +53,19 @@ class Case:
     def id(self) -> str:
         return f"{self.name}[{self.sent.partition('?')[0]}]"
 
-    def call(self, arguments: Sequence | None = None) -> Call[Any]:
-        return self.function(*(self.arguments if arguments is None else arguments), **self.kw)
+    def call(self) -> Call[Any]:
+        return self.function(*self.arguments, **self.kw)
+
+    def call_for(self, send: Send) -> Call[Any]:
+        """The call for the sandbox."""
+        if self.live is None:
+            return self.call()
+        made = self.live(send)
+        return made if isinstance(made, Call) else self.function(*made, **self.kw)
 
     @property
     def in_sandbox(self) -> bool:
-        """Whether the sandbox has the call; decides where it is tried, and is told in docs/api-coverage.md."""
+        """Whether the sandbox has the call."""
         method, _, target = self.sent.partition(" ")
         scope = {"type": "http", "method": method, "path": target.partition("?")[0], "headers": []}
         return any(
@@ -108,7 +113,6 @@ def done(job: Job, send: Send) -> bool:
     return finished(job, send).status is JobStatus.DONE
 
 
-JOB = {"id": "j-1", "job_id": "j-1", "status": "waiting", "kind": "import"}
 CSV_ = {"format": FileFormat.CSV}
 URL = "http://127.0.0.1:9/x.csv"
 FORM_URL = b"url=http%3A%2F%2F127.0.0.1%3A9%2Fx.csv"

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from airflow_provider_tinybird.api import analyze, connectors, datasources, definitions, dependencies, jobs
+from airflow_provider_tinybird.api import (
+    analyze,
+    connectors,
+    datasources,
+    definitions,
+    dependencies,
+    jobs,
+    organizations,
+)
 from airflow_provider_tinybird.api.body import BytesBody
-from airflow_provider_tinybird.api.errors import NotFoundError
-from api_cases.case import CSV, CSV_, FORM_URL, URL, Case, a_file, count, done, file_of, rows
+from airflow_provider_tinybird.api.call import Call
+from api_cases.case import CSV, CSV_, FORM_URL, URL, Case, Send, a_file, count, done, file_of, rows
 
 AN_OTHER = (definitions.create_datasource("other", "day Date, n Int64"),)
 TWINS = (
@@ -15,11 +23,23 @@ TWINS = (
 BUCKET = {"import_connection_name": "bucket", "import_bucket_uri": "s3://bucket/sale*.csv"}
 A_BUCKET = (TWINS[0], definitions.update_datasource("twin", connector=BUCKET))
 A_TOPIC = (*AN_OTHER, definitions.update_datasource("other", connector={"kafka_connection_name": "kafka"}))
-SHARED = (
-    "t_1",
-    {"origin_workspace_id": "a", "destination_workspace_id": "b"},
-    b"origin_workspace_id=a&destination_workspace_id=b",
-)
+SHARED = b"origin_workspace_id=a&destination_workspace_id=b"
+
+
+def both_workspaces(send: Send) -> dict[str, str]:
+    workspace = send(organizations.list_workspaces())[0]
+    other = send(organizations.create_workspace("other"))
+    return {"origin_workspace_id": workspace.id, "destination_workspace_id": other.id}
+
+
+def shared_with(send: Send) -> list[str]:
+    return list(send(datasources.get_datasource("sales")).raw["shared_with"])
+
+
+def unsharing(send: Send) -> Call[None]:
+    send(definitions.share_datasource("sales", **both_workspaces(send)))
+    return definitions.unshare_datasource("sales", **both_workspaces(send))
+
 
 EXISTING = (
     Case(
@@ -151,19 +171,21 @@ DEFINING = (
     ),
     Case(
         definitions.share_datasource,
-        SHARED[:1],
+        ("t_1",),
         "POST /v0/datasources/t_1/share",
-        SHARED[2],
-        kw=SHARED[1],
-        refused=NotFoundError,
+        SHARED,
+        kw={"origin_workspace_id": "a", "destination_workspace_id": "b"},
+        live=lambda send: definitions.share_datasource("sales", **both_workspaces(send)),
+        shows=lambda _, send: shared_with(send) == [both_workspaces(send)["destination_workspace_id"]],
     ),
     Case(
         definitions.unshare_datasource,
-        SHARED[:1],
+        ("t_1",),
         "DELETE /v0/datasources/t_1/share",
-        SHARED[2],
-        kw=SHARED[1],
-        refused=NotFoundError,
+        SHARED,
+        kw={"origin_workspace_id": "a", "destination_workspace_id": "b"},
+        live=unsharing,
+        shows=lambda _, send: shared_with(send) == [],
     ),
 )
 CONNECTED = (

@@ -141,12 +141,11 @@ TAGS = (
     ),
     Case(
         organizations.update_tag,
-        ("t",),
+        ("t", SALES),
         "PUT /v0/tags/t",
-        b'{"name":"u"}',
-        kw={"name": "u"},
+        b'{"resources":[{"id":"","name":"sales","type":"datasource"}]}',
         before=A_TAG,
-        shows=lambda _, send: names(send(organizations.list_tags())) == ["u"],
+        shows=lambda _, send: send(organizations.list_tags())[0].raw["resources"][0]["name"] == "sales",
     ),
     Case(
         organizations.delete_tag,

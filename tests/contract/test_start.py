@@ -128,6 +128,32 @@ def test_rows_definitions_and_tokens_survive(tmp_path):
         assert answer.json()["data"] == [{"n": 5}]
 
 
+def test_changes_over_http_survive(tmp_path):
+    """With --data: columns that were added, connectors, ids of renamed nodes, filters of tokens."""
+    schema = "a String `json:$.a`"
+    with (
+        SandboxProcess("--data", tmp_path) as server,
+        httpx.Client(base_url=server.base_url, headers=server.headers) as client,
+    ):
+        client.post("/v0/datasources", params={"name": "t", "schema": schema}).raise_for_status()
+        client.post("/v0/datasources/t/alter", data={"schema": f"{schema}, b Int64 `json:$.b`"}).raise_for_status()
+        client.put("/v0/datasources/t", data={"import_connection_name": "bucket"}).raise_for_status()
+        client.post("/v0/events?name=t&wait=true", content='{"a":"x","b":1}\n{"a":"y","b":2}').raise_for_status()
+        client.post("/v0/pipes", data={"name": "p", "sql": "SELECT a FROM t"}).raise_for_status()
+        node = client.put("/v0/pipes/p/nodes/p_0?name=renamed", content="SELECT a, b FROM t").json()["id"]
+        narrow = client.post("/v0/tokens", params={"name": "r", "scope": "DATASOURCES:READ:t:b > 1"}).json()["token"]
+    with (
+        SandboxProcess("--data", tmp_path) as server,
+        httpx.Client(base_url=server.base_url, headers=server.headers) as client,
+    ):
+        assert client.get("/v0/pipes/p.json").json()["rows"] == 2
+        assert client.get("/v0/pipes/p").json()["nodes"][0]["id"] == node
+        assert [one["name"] for one in client.get("/v0/connectors").json()["connectors"]] == ["bucket"]
+        headers = {"Authorization": f"Bearer {narrow}"}
+        answer = httpx.post(f"{server.base_url}/v0/sql", content="SELECT a FROM t FORMAT TSV", headers=headers)
+        assert answer.text == "y\n"
+
+
 def test_what_a_killed_job_left_behind_is_gone(tmp_path):
     """A replace that was cut off in the middle: the old rows are there, and its copy is dropped at the next start."""
     options = ("--data", tmp_path, "--project", ROOT / "tests" / "contract" / "project")

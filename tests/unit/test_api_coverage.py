@@ -64,6 +64,12 @@ def test_a_case_twice_is_told(coverage: ModuleType, monkeypatch: pytest.MonkeyPa
     assert coverage.problems() == [f"two cases have the id {CASES[0].id}"]
 
 
+def test_a_call_that_the_sandbox_has_not_is_told(coverage: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = replace(CASES[0], sent="GET /v0/nothing?a=1")
+    monkeypatch.setattr(coverage, "cases", lambda: (*CASES, new))
+    assert coverage.problems() == [f"the sandbox has no GET /v0/nothing, of {new.name}"]
+
+
 def test_documents_that_name_other_calls_are_told(coverage: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "pipes.txt").write_text("Pipe API\n\nGET /v0/pipes/(.+)/explain\n\nGET /v0/pipes/(.+)/history\n")
     (tmp_path / "guide.txt").write_text(

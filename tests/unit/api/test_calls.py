@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
 import pytest
 from api_cases import CASES, Case
 
 from airflow_provider_tinybird.api import definitions, nodes, organizations, pipe_definitions, tokens, variables
-from airflow_provider_tinybird.api.call import Repeat
+from airflow_provider_tinybird.api.call import Call, Repeat
 from airflow_provider_tinybird.api.errors import (
     AccessDeniedError,
     ConflictError,
@@ -15,7 +19,12 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.resources import Scope
 
-NAMES = ("from", "Table", "tinybird", "")
+# What the table calls its data sources, pipes and nodes.
+NAMES = (
+    *("sales", "other", "twin", "made", "renamed", "totals", "by_hand", "events"),
+    *("shops", "metrics", "mine", "yours", "copy_totals", "copy_slow", "sink_shops", "sales_view"),
+    *("first", "second", "view", "summed", "filtered"),
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -32,25 +41,40 @@ def test_bytes(case: Case, wire) -> None:
     assert case.call().what in str(refused.value)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def with_another_name(name: str) -> Iterator[tuple[str, Callable[[], Call[Any]]]]:
+    """Each call of the table with each name of a data source, pipe or node in it put for another, and how it is told from others."""
+    for case in CASES:
+        for index, value in enumerate(case.arguments):
+            if isinstance(value, str) and value in NAMES:
+                arguments = (*case.arguments[:index], name, *case.arguments[index + 1 :])
+                yield f"{case.id} {value}", partial(case.function, *arguments, **case.kw)
+        for key, value in case.kw.items():
+            if isinstance(value, str) and value in NAMES and key in ("name", "datasource", "node", "target_datasource"):
+                yield f"{case.id} {key}", partial(case.function, *case.arguments, **{**case.kw, key: name})
+
+
+@pytest.mark.parametrize("name", ["from", "Table", "tinybird", "", " ", "a b", "a/b", ".."])
+def test_no_name_is_a_reserved_word(name) -> None:
+    tried = 0
+    for what, make in with_another_name(name):
+        with pytest.raises(InvalidInputError, match=r"reserved word|is empty|cannot be the name"):
+            pytest.fail(f"{what} took {name!r}: {make()}")
+        tried += 1
+    assert tried > 80
+
+
 @pytest.mark.parametrize(
     "make",
     [
-        lambda name: definitions.create_datasource(name, "a Int64"),
-        lambda name: definitions.update_datasource("known", name=name),
-        lambda name: pipe_definitions.create_pipe(name, [pipe_definitions.NewNode("SELECT 1")]),
         lambda name: pipe_definitions.create_pipe("known", [pipe_definitions.NewNode("SELECT 1", name)]),
-        lambda name: pipe_definitions.create_pipe_from_sql(name, "SELECT 1"),
-        lambda name: pipe_definitions.create_pipe_from_pipe(name, "known"),
-        lambda name: pipe_definitions.update_pipe("known", name=name),
-        lambda name: nodes.create_node("known", "SELECT 1", name=name),
-        lambda name: nodes.update_node("known", "node", "SELECT 1", name=name),
+        lambda name: nodes.create_materialized_node("known", "SELECT 1", name),
         lambda name: organizations.create_workspace(name),
+        lambda name: organizations.create_branch(name),
     ],
 )
-def test_no_name_is_a_reserved_word(make, name) -> None:
-    with pytest.raises(InvalidInputError, match="reserved word" if name else "empty"):
-        make(name)
+def test_no_new_name_is_a_reserved_word(make) -> None:
+    with pytest.raises(InvalidInputError, match="reserved word"):
+        make("from")
 
 
 def test_what_must_not_happen_twice_is_never_sent_again(wire) -> None:
