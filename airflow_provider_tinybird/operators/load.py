@@ -75,6 +75,7 @@ class TinybirdLoadOperator(FilesOperator):
         *FilesOperator.quarantine_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
+    template_ext: Sequence[str] = (".sql",)
 
     def __init__(self, *, via: str = "auto", on_empty: str = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -32,6 +32,8 @@ NOT_TEMPLATED = {
     "on_unknown": "a choice of the DAG's author, to be read where the DAG is read",
     "dialect_new_line": "a line end, which rendering would strip",
     "max_size": "a limit that the author sets",
+    "max_file_bytes": "how rows travel, not what they are",
+    "imports_per_minute": "a limit of the plan that the author sets",
     "compression": "how rows travel, not what they are",
     "delivery": "a choice of the DAG's author, to be read where the DAG is read",
     "max_in_flight": "how rows travel, not what they are",
