@@ -121,7 +121,10 @@ class Load:
             self._finish()
         except Exception as e:  # what ends the task at once, such as a kill, does not wait for answers
             self._wait_for_answers()
-            raise broken(e, self._tally, self._options.delivery, can_go_on=self._books.can_go_on) from e
+            error = broken(e, self._tally, self._options.delivery, can_go_on=self._books.can_go_on)
+            if error is e:  # an error that is its own cause would send whoever follows the chain round and round
+                raise
+            raise error from e
         finally:
             self._senders.close()
         return self._tally.result()

@@ -167,9 +167,10 @@ class TestBreaks:
     )
     def test_a_first_batch_that_is_refused_raises_its_own_error(self, client, tinybird, answer, error):
         tinybird.on(EVENTS, answer)
-        with pytest.raises(error):
+        with pytest.raises(error) as refused:
             send_batches(client, two_by_two(6))
         assert len(tinybird.requests) == 1
+        assert refused.value.__cause__ is None  # least of all itself: whoever follows the chain would not come back
 
     @pytest.mark.parametrize(
         ("answer", "state"),
