@@ -41,6 +41,7 @@ def tinybird_backfill() -> None:
         task_id="clear_range",
         datasource="route_days",
         delete_condition="date >= '{{ params.start }}' AND date < '{{ params.end }}'",
+        allow_all=True,  # the range may be all that there is
     )
     # A window that is too large for memory or time is halved, down to a day. A retry goes on after the windows that are done.
     backfill = TinybirdCopyRangeOperator(

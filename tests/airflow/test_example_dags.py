@@ -348,10 +348,3 @@ def test_guards(airflow, tinybird, flights):
     assert "1 of 3 rows did not fit" in run.log
     assert tinybird.rows("SELECT count() FROM cancellations") == [(0,)]
     assert tinybird.rows("SELECT count() FROM cancellations_quarantine") == [(0,)]
-
-
-def test_the_page_on_guards_quotes_the_example():
-    source = " ".join((ROOT / "example_dags/tinybird_guards.py").read_text().split())
-    quoted = re.findall(r"```python\n(.+?)```", (ROOT / "docs/guards.md").read_text(), re.DOTALL)
-    assert len(quoted) == 4
-    assert [block for block in quoted if " ".join(block.split()) not in source] == []
