@@ -12,7 +12,11 @@ _TIMEOUT = 120.0
 
 
 def analyze_file(file: FileBody, *, file_name: str) -> Call[Analysis]:
-    """Analyze a file, sent as multipart field ``file``. ``POST /v0/analyze``. Scope: ``DATASOURCES:CREATE``."""
+    """Analyze a file, sent as multipart field ``file``. ``POST /v0/analyze``. Scope: ``DATASOURCES:CREATE``.
+
+    :param file: the file.
+    :param file_name: its name, which the form carries.
+    """
     return _analyze(MultipartBody("file", file_name, file), None)
 
 
@@ -20,6 +24,8 @@ def analyze_body(body: Body) -> Call[Analysis]:
     """Analyze a raw body: the first megabyte of CSV or NDJSON will do, Parquet is sent whole. ``POST /v0/analyze``.
 
     Scope: ``DATASOURCES:CREATE``.
+
+    :param body: the bytes, with their type.
     """
     return _analyze(body, None)
 

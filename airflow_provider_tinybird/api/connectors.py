@@ -41,6 +41,7 @@ def sync_now(datasource: str) -> Call[None]:
 def get_schedule(datasource: str) -> Call[str]:
     """Get whether the schedule runs. ``GET /v0/datasources/{id}/scheduling/state``.
 
+    :param datasource: name or id of the data source.
     :return: ``running`` or ``paused``. Scope: ``DATASOURCES:CREATE``.
     """
     return Call(
@@ -56,6 +57,7 @@ def get_schedule(datasource: str) -> Call[str]:
 def set_schedule(datasource: str, state: str) -> Call[None]:
     """Pause the schedule, or let it go on. ``PUT /v0/datasources/{id}/scheduling/state`` with JSON.
 
+    :param datasource: name or id of the data source.
     :param state: ``running`` or ``paused``. Scope: ``DATASOURCES:CREATE``.
     """
     if state not in ("running", "paused"):
@@ -74,6 +76,7 @@ def set_schedule(datasource: str, state: str) -> Call[None]:
 def sample(datasource: str, *, max_files: int = 1, full_export: bool = False) -> Call[Job]:
     """Fetch some files of the bucket, in a branch. ``POST /v0/datasources/{name}/sample`` with JSON; Forward branches.
 
+    :param datasource: name or id of the data source.
     :param max_files: 1 to 10.
     :param full_export: of DynamoDB: everything.
     :return: the job, not yet done. Scope: ``DATASOURCES:CREATE``.
@@ -93,12 +96,18 @@ def sample(datasource: str, *, max_files: int = 1, full_export: bool = False) ->
 
 
 def stop_ingestion(datasource: str) -> Call[None]:
-    """Stop reading from Kafka. ``POST /v0/datasources/{name}/stop``; branches and Local only. Scope: ``DATASOURCES:CREATE``."""
+    """Stop reading from Kafka. ``POST /v0/datasources/{name}/stop``; branches and Local only. Scope: ``DATASOURCES:CREATE``.
+
+    :param datasource: name or id of the data source.
+    """
     return _post(datasource, "stop", "stop", Repeat.IDEMPOTENT)
 
 
 def start_ingestion(datasource: str) -> Call[None]:
-    """Read from Kafka again. ``POST /v0/datasources/{name}/start``; branches and Local only. Scope: ``DATASOURCES:CREATE``."""
+    """Read from Kafka again. ``POST /v0/datasources/{name}/start``; branches and Local only. Scope: ``DATASOURCES:CREATE``.
+
+    :param datasource: name or id of the data source.
+    """
     return _post(datasource, "start", "start", Repeat.IDEMPOTENT)
 
 

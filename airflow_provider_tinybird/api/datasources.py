@@ -31,6 +31,7 @@ def list_datasources(*, attrs: Sequence[str] | None = None) -> Call[tuple[Dataso
     """List the data sources that the token can read. ``GET /v0/datasources``.
 
     :param attrs: attributes to answer with, such as ``("name", "used_by")``; all of them by default.
+    :return: the data sources. Scope: any; those that it can read are listed.
     """
     return Call(
         what="list the data sources",
@@ -61,6 +62,7 @@ def get_datasource(datasource: str) -> Call[Datasource]:
 def truncate(datasource: str) -> Call[Truncated]:
     """Delete all rows. ``POST /v0/datasources/{name}/truncate``. Materialized views that it feeds keep theirs.
 
+    :param datasource: name or id of the data source.
     :return: the answer, whose body is usually empty. Scope: ``DATASOURCES:CREATE``.
     """
     name = resource_name("data source", datasource)
@@ -78,6 +80,7 @@ def truncate(datasource: str) -> Call[Truncated]:
 def delete_rows(datasource: str, delete_condition: str) -> Call[Job]:
     """Delete the rows that match a condition. ``POST /v0/datasources/{name}/delete``. Materialized views keep theirs.
 
+    :param datasource: name or id of the data source.
     :param delete_condition: SQL condition, never blank.
     :return: the delete's job, not yet done. Scope: ``DATASOURCES:CREATE``.
     """
@@ -90,6 +93,7 @@ def count_rows_to_delete(datasource: str, delete_condition: str) -> Call[RowsToD
     """Count the rows that a delete would remove. ``POST /v0/datasources/{name}/delete`` with ``dry_run=true``; there is
     no job.
 
+    :param datasource: name or id of the data source.
     :param delete_condition: SQL condition, never blank. Scope: ``DATASOURCES:CREATE``.
     """
     return _delete_v0(
@@ -106,6 +110,7 @@ def delete_rows_v1(datasource: str, delete_condition: str, *, partition: str | N
     """Delete the rows that match a condition by a lightweight delete (beta). ``POST
     /v1/datasources/{name}/delete?wait=false``.
 
+    :param datasource: name or id of the data source.
     :param delete_condition: SQL condition, never blank.
     :param partition: touch this partition only.
     :return: the delete's job, not yet done. Scope: ``DATASOURCES:CREATE``.
@@ -116,8 +121,12 @@ def delete_rows_v1(datasource: str, delete_condition: str, *, partition: str | N
 def delete_rows_v1_and_wait(
     datasource: str, delete_condition: str, *, partition: str | None = None
 ) -> Call[RowsDeleted]:
-    """Delete as :func:`delete_rows_v1` does, and answer when it is done: with the counts, without a job.
+    """Delete as :func:`delete_rows_v1` does, and answer when it is done: with the counts, without a job. ``POST
+    /v1/datasources/{name}/delete?wait=true``.
 
+    :param datasource: name or id of the data source.
+    :param delete_condition: SQL condition, never blank.
+    :param partition: touch this partition only.
     :return: rows deleted. Scope: ``DATASOURCES:CREATE``.
     """
     return _delete_v1(datasource, delete_condition, partition, "true", _rows_deleted)

@@ -45,6 +45,9 @@ def create_datasource_from_url(
 ) -> Call[Job]:
     """Create a data source and have Tinybird fetch its first rows. ``POST /v0/datasources``; Classic only.
 
+    :param name: its name, no reserved word.
+    :param url: where the file is; ``http`` or ``https``.
+    :param format: format of the file.
     :param schema: as in :func:`create_datasource`; needed unless the file is CSV.
     :param type_guessing: without it each column of a CSV is text.
     :return: the import's job, not yet done. Scope: ``DATASOURCES:CREATE``.
@@ -64,7 +67,12 @@ def create_datasource_from_file(
 ) -> Call[ImportResult]:
     """Create a data source with the rows of a file. ``POST /v0/datasources``, multipart; Classic only.
 
+    :param name: its name, no reserved word.
     :param file: the file; at most 500 MB of CSV or NDJSON, 50 MB of Parquet.
+    :param format: format of the file.
+    :param file_name: name of the file, which the form carries.
+    :param schema: as in :func:`create_datasource`; needed unless the file is CSV.
+    :param type_guessing: without it each column of a CSV is text.
     :return: what became of its rows. Scope: ``DATASOURCES:CREATE``.
     """
     body = MultipartBody("csv" if format is FileFormat.CSV else "ndjson", file_name, file)
@@ -75,6 +83,7 @@ def create_datasource_from_file(
 def get_datafile(datasource: str) -> Call[str]:
     """Get the text of a data source's file. ``GET /v0/datasources/{name}.datasource``.
 
+    :param datasource: name or id of the data source.
     :return: the text. Scope: ``DATASOURCES:READ:<datasource>``.
     """
     return Call(
@@ -92,6 +101,7 @@ def update_datasource(
 ) -> Call[Datasource]:
     """Rename a data source or change its connector. ``PUT /v0/datasources/{name}`` with a form; Classic only.
 
+    :param datasource: name or id of the data source.
     :param name: its new name, no reserved word.
     :param connector: fields of the connector's configuration.
     :return: the data source. Scope: ``DATASOURCES:CREATE``.
@@ -127,8 +137,11 @@ def alter_datasource(
 ) -> Call[Alteration]:
     """Change the schema, description, time to live or indexes. ``POST /v0/datasources/{name}/alter`` with a form; Classic only.
 
+    :param datasource: name or id of the data source.
     :param schema: the whole new schema; columns can be added at the end.
+    :param description: text about it.
     :param ttl: SQL expression; ``"false"`` takes it away.
+    :param indexes: the indexes, as in a data source's file.
     :param dry: only tell what would be done. The field is ``dry`` here, other than the ``dry_run`` of a delete.
     :return: the operations. Scope: ``DATASOURCES:CREATE``.
     """
@@ -150,6 +163,7 @@ def alter_datasource(
 def drop_datasource(datasource: str, *, force: bool = False, dry_run: bool = False) -> Call[None]:
     """Drop a data source and its rows. ``DELETE /v0/datasources/{name}``; Classic only.
 
+    :param datasource: name or id of the data source.
     :param force: also when something depends on it.
     :param dry_run: only find out whether it could be dropped.
     :raises ConflictError: something depends on it. Scope: ``DATASOURCES:DROP:<datasource>``.
@@ -170,6 +184,9 @@ def exchange_datasources(a: str, b: str) -> Call[None]:
     """Swap two data sources of the same schema at once. ``POST /v0/datasources/exchange`` with a form; Classic only.
 
     Done twice it undoes itself, so it is never sent again. Scope: ``DATASOURCES:CREATE``.
+
+    :param a: name or id of the one.
+    :param b: name or id of the other.
     """
     resource_name("data source", a), resource_name("data source", b)
     return Call(
@@ -186,12 +203,22 @@ def exchange_datasources(a: str, b: str) -> Call[None]:
 
 
 def share_datasource(datasource_id: str, *, origin_workspace_id: str, destination_workspace_id: str) -> Call[None]:
-    """Let another workspace read a data source. ``POST /v0/datasources/{id}/share`` with a form. Scope: a user's token."""
+    """Let another workspace read a data source. ``POST /v0/datasources/{id}/share`` with a form. Scope: a user's token.
+
+    :param datasource_id: id of the data source.
+    :param origin_workspace_id: id of the workspace that it belongs to.
+    :param destination_workspace_id: id of the other workspace.
+    """
     return _share("POST", "share", datasource_id, origin_workspace_id, destination_workspace_id)
 
 
 def unshare_datasource(datasource_id: str, *, origin_workspace_id: str, destination_workspace_id: str) -> Call[None]:
-    """Take that back. ``DELETE /v0/datasources/{id}/share`` with a form. Scope: a user's token."""
+    """Take that back. ``DELETE /v0/datasources/{id}/share`` with a form. Scope: a user's token.
+
+    :param datasource_id: id of the data source.
+    :param origin_workspace_id: id of the workspace that it belongs to.
+    :param destination_workspace_id: id of the other workspace.
+    """
     return _share("DELETE", "unshare", datasource_id, origin_workspace_id, destination_workspace_id)
 
 

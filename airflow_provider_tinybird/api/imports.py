@@ -2,7 +2,7 @@
 
 Imports exist on two generations of routes. The ``v0`` ones are documented: a URL becomes a job, a body is answered when
 its rows are in. The ``v1`` ones are what Tinybird's own command line uses since 2026: always a job, and a body is the raw
-file.
+file. Scope where nothing else is said: ``DATASOURCES:CREATE``.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def replace_url(
 
     Readers see the old rows or the new ones, never neither.
 
+    :param datasource: name or id of the data source.
+    :param url: address of the file, ``http`` or ``https``.
+    :param format: format of the file.
     :param condition: SQL condition: only rows that match it are replaced, by those of the file that match it. It must
         name the partition key. ``None`` replaces everything.
     :param options: dialect of CSV, and how special cases are treated.
@@ -67,19 +70,31 @@ def append_url_v1(datasource: str, url: str, *, format: FileFormat) -> Call[Job]
     """Have Tinybird fetch a file and append it. ``POST /v1/datasources/{name}/append?url=``.
 
     The address travels in the query string here, so prefer :func:`append_url` for presigned ones.
+
+    :param datasource: name or id of the data source.
+    :param url: address of the file, ``http`` or ``https``.
+    :param format: format of the file.
     """
     return _import_v1(datasource, ImportMode.APPEND, format, None, url=checked_url(url))
 
 
 def replace_url_v1(datasource: str, url: str, *, format: FileFormat, condition: str | None = None) -> Call[Job]:
-    """Have Tinybird fetch a file and put it in place of what is there. ``POST /v1/datasources/{name}/replace?url=``."""
+    """Have Tinybird fetch a file and put it in place of what is there. ``POST /v1/datasources/{name}/replace?url=``.
+
+    :param datasource: name or id of the data source.
+    :param url: address of the file, ``http`` or ``https``.
+    :param format: format of the file.
+    :param condition: SQL condition: only rows that it holds for are replaced; all of them by default.
+    """
     return _import_v1(datasource, ImportMode.REPLACE, format, condition, url=checked_url(url))
 
 
 def append_file(datasource: str, file: FileBody, *, format: FileFormat, file_name: str) -> Call[ImportResult]:
     """Send a file and append it, as multipart. ``POST /v0/datasources?mode=append``; answered when the rows are in.
 
+    :param datasource: name or id of the data source.
     :param file: the file; at most 500 MB of CSV or NDJSON, 50 MB of Parquet.
+    :param format: format of the file.
     :param file_name: name given to Tinybird; one that ends in ``.gz`` marks a compressed file.
     :return: what became of it. Scope: ``DATASOURCES:CREATE``.
     """
@@ -94,13 +109,23 @@ def replace_file(
     file_name: str,
     condition: str | None = None,
 ) -> Call[ImportResult]:
-    """Send a file as multipart and put it in place of what is there. ``POST /v0/datasources?mode=replace``."""
+    """Send a file as multipart and put it in place of what is there. ``POST /v0/datasources?mode=replace``.
+
+    :param datasource: name or id of the data source.
+    :param file: the file.
+    :param format: format of the file.
+    :param file_name: name of the file, which the form carries.
+    :param condition: SQL condition: only rows that it holds for are replaced; all of them by default.
+    """
     return _import_body_v0(datasource, ImportMode.REPLACE, format, condition, _multipart(file, format, file_name))
 
 
 def append_body(datasource: str, content: bytes, *, format: FileFormat) -> Call[ImportResult]:
     """Send bytes as a raw body and append them. ``POST /v0/datasources?mode=append``; at most 8 MB.
 
+    :param datasource: name or id of the data source.
+    :param content: the bytes.
+    :param format: format of the file.
     :return: what became of them. Scope: ``DATASOURCES:CREATE``.
     """
     return _import_body_v0(datasource, ImportMode.APPEND, format, None, BytesBody(content, format.content_type))
@@ -111,6 +136,11 @@ def replace_body(
 ) -> Call[ImportResult]:
     """Send bytes as a raw body and put them in place of what is there. ``POST /v0/datasources?mode=replace``; at most 8
     MB.
+
+    :param datasource: name or id of the data source.
+    :param content: the bytes.
+    :param format: format of the file.
+    :param condition: SQL condition: only rows that it holds for are replaced; all of them by default.
     """
     return _import_body_v0(datasource, ImportMode.REPLACE, format, condition, BytesBody(content, format.content_type))
 
@@ -120,7 +150,9 @@ def append_file_v1(
 ) -> Call[Job]:
     """Send a file and append it, as a raw body. ``POST /v1/datasources/{name}/append``; always a job.
 
+    :param datasource: name or id of the data source.
     :param file: the file; ``content_encoding="gzip"`` for a compressed one.
+    :param format: format of the file.
     :param options: dialect of CSV.
     :return: the import's job, not yet done. Scope: ``DATASOURCES:CREATE``.
     """
@@ -137,6 +169,12 @@ def replace_file_v1(
 ) -> Call[Job]:
     """Send a file as a raw body and put it in place of what is there. ``POST /v1/datasources/{name}/replace``; always a
     job.
+
+    :param datasource: name or id of the data source.
+    :param file: the file.
+    :param format: format of the file.
+    :param condition: SQL condition: only rows that it holds for are replaced; all of them by default.
+    :param options: how the file is to be read.
     """
     return _import_v1(datasource, ImportMode.REPLACE, format, condition, options, body=file)
 

@@ -74,7 +74,8 @@ def newest_job(pipe: str) -> Call[Job | None]:
 
 
 def get_job_from_log(job_id: str) -> Call[Job | None]:
-    """Look a job up in ``tinybird.jobs_log``, which remembers what ``GET /v0/jobs/{id}`` has forgotten after 48 hours.
+    """Look a job up in ``tinybird.jobs_log``, which remembers what ``GET /v0/jobs/{id}`` has forgotten after 48 hours. ``POST
+    /v0/sql``.
 
     :param job_id: the job's id.
     :return: the job as last logged; ``None`` when it is not there. Scope: ``ADMIN``.
@@ -89,7 +90,8 @@ def get_job_from_log(job_id: str) -> Call[Job | None]:
 
 
 def count_written_rows(job_id: str) -> Call[int | None]:
-    """Count the rows that a job wrote, by ``tinybird.datasources_ops_log``, which is written a little after the fact.
+    """Count the rows that a job wrote, by ``tinybird.datasources_ops_log``, which is written a little after the fact. ``POST
+    /v0/sql``.
 
     :param job_id: the job's id.
     :return: rows; ``None`` while there is nothing of the job in the log. Scope: ``ADMIN``.

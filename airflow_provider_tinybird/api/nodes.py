@@ -25,7 +25,10 @@ def create_node(
 ) -> Call[Node]:
     """Append a node. ``POST /v0/pipes/{name}/nodes`` with the SQL as the body.
 
+    :param pipe: name or id of the pipe.
+    :param sql: its SQL.
     :param name: its name, no reserved word; by default Tinybird makes one.
+    :param description: text about it.
     :param type: ``standard`` (default) or ``endpoint``; for ``materialized`` there is :func:`create_materialized_node`.
     :raises ConflictError: the name is taken.
     """
@@ -49,11 +52,18 @@ def create_materialized_node(
 ) -> Call[Node]:
     """Append a node that keeps a data source up to date. ``POST /v0/pipes/{name}/nodes?type=materialized``.
 
+    :param pipe: name or id of the pipe.
+    :param sql: its SQL.
     :param datasource: data source to fill; created where it does not exist.
+    :param name: its name, no reserved word; by default Tinybird makes one of the pipe's.
+    :param description: text about it.
     :param engine: its engine, with ``engine_options`` such as ``{"sorting_key": "day"}``.
+    :param engine_options: such as ``{"sorting_key": "day"}``.
     :param override_datasource: let the data source be made anew.
     :param populate: start a job that fills it with what is there: ``raw["job"]`` of the answer.
     :param populate_subset: share of the rows, above 0 and below 0.1; it wins over the condition.
+    :param populate_condition: SQL condition on the rows of the source to populate with.
+    :param unlink_on_populate_error: take the view off its source when the populate fails.
     :raises ConflictError: the name is taken, the view exists, or the data source cannot be overridden.
     """
     if populate_subset is not None and not 0 < populate_subset < _MOST_SUBSET:
@@ -80,7 +90,11 @@ def update_node(
 ) -> Call[Node]:
     """Change a node. ``PUT /v0/pipes/{name}/nodes/{node}`` with the SQL as the body.
 
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
     :param sql: its SQL, also where only the name changes.
+    :param name: its new name, no reserved word.
+    :param description: new text about it.
     """
     if name is not None:
         resource_name("node", name)
@@ -98,6 +112,8 @@ def update_node(
 def delete_node(pipe: str, node: str) -> Call[None]:
     """Delete a node; others may still read it. ``DELETE /v0/pipes/{name}/nodes/{node}``.
 
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
     :raises BadRequestError: it is published.
     """
     return manage_pipe(
@@ -106,13 +122,21 @@ def delete_node(pipe: str, node: str) -> Call[None]:
 
 
 def publish_endpoint(pipe: str, node: str) -> Call[Pipe]:
-    """Publish a node as the pipe's endpoint, in place of another. ``POST /v0/pipes/{name}/nodes/{node}/endpoint``."""
+    """Publish a node as the pipe's endpoint, in place of another. ``POST /v0/pipes/{name}/nodes/{node}/endpoint``.
+
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
+    """
     what = f"publish node '{node}' of pipe '{pipe}'"
     return manage_pipe(what, "POST", f"{_path(pipe, node)}/endpoint", one_pipe, Repeat.IDEMPOTENT)
 
 
 def unpublish_endpoint(pipe: str, node: str) -> Call[None]:
-    """Take an endpoint back. ``DELETE /v0/pipes/{name}/nodes/{node}/endpoint``."""
+    """Take an endpoint back. ``DELETE /v0/pipes/{name}/nodes/{node}/endpoint``.
+
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
+    """
     what = f"unpublish node '{node}' of pipe '{pipe}'"
     return manage_pipe(what, "DELETE", f"{_path(pipe, node)}/endpoint", nothing, Repeat.IDEMPOTENT)
 
@@ -120,6 +144,9 @@ def unpublish_endpoint(pipe: str, node: str) -> Call[None]:
 def publish_endpoint_by_id(pipe: str, node_id: str) -> Call[Pipe]:
     """Publish a node the older way: ``PUT /v0/pipes/{name}/endpoint`` with the node's id as the body. Prefer
     :func:`publish_endpoint`.
+
+    :param pipe: name or id of the pipe.
+    :param node_id: id of the node.
     """
     return manage_pipe(
         f"publish node '{node_id}' of pipe '{pipe}'",
@@ -132,8 +159,10 @@ def publish_endpoint_by_id(pipe: str, node_id: str) -> Call[Pipe]:
 
 
 def explain(pipe: str, parameters: Mapping[str, object] | None = None, *, node: str | None = None) -> Call[Explained]:
-    """Show how a pipe or one of its nodes would be run. ``GET /v0/pipes/{name}/explain`` or ``.../nodes/{node}/explain``.
+    """Show how a pipe or one of its nodes would be run. ``GET /v0/pipes/{name}/explain``, or ``GET
+    /v0/pipes/{name}/nodes/{node}/explain``.
 
+    :param pipe: name or id of the pipe.
     :param parameters: values of the pipe's parameters.
     :param node: by default the published node, else the last. Scopes: ``PIPES:READ:<pipe>`` and ``DATASOURCES:READ`` on what it reads.
     """
@@ -151,6 +180,8 @@ def explain(pipe: str, parameters: Mapping[str, object] | None = None, *, node: 
 def analyze_materialization(pipe: str, node: str, *, datasource: str | None = None) -> Call[Mapping[str, Any]]:
     """Find out what a node would need to be materialized. ``GET /v0/pipes/{name}/nodes/{node}/analysis``.
 
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
     :param datasource: data source that it would fill.
     :return: the answer as JSON: no document tells its members.
     """
@@ -165,7 +196,11 @@ def analyze_materialization(pipe: str, node: str, *, datasource: str | None = No
 
 
 def unlink_materialization(pipe: str, node: str) -> Call[None]:
-    """Take a materialized view off its source; the rows that it made stay. ``DELETE /v0/pipes/{name}/nodes/{node}/materialization``."""
+    """Take a materialized view off its source; the rows that it made stay. ``DELETE /v0/pipes/{name}/nodes/{node}/materialization``.
+
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
+    """
     what = f"unlink node '{node}' of pipe '{pipe}'"
     return manage_pipe(what, "DELETE", f"{_path(pipe, node)}/materialization", nothing, Repeat.IDEMPOTENT)
 

@@ -1,4 +1,6 @@
-"""Organizations, workspaces, branches, tags and regions: what is above and beside the data. A user's token where nothing else is said."""
+"""Organizations, workspaces, branches, tags and regions: what is above and beside the data. Scope where nothing else is said: a user's
+token.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,18 @@ def list_organizations() -> Call[tuple[Named, ...]]:
 
 
 def list_members(organization_id: str) -> Call[tuple[Named, ...]]:
-    """List the members of an organization. ``GET /v0/organizations/{id}/members``."""
+    """List the members of an organization. ``GET /v0/organizations/{id}/members``.
+
+    :param organization_id: id of the organization.
+    """
     return _list("members", f"/v0/organizations/{resource_name('organization', organization_id)}/members", "members")
 
 
 def list_organization_workspaces(organization_id: str) -> Call[tuple[Named, ...]]:
-    """List the workspaces of an organization. ``GET /v0/organizations/{id}/workspaces``."""
+    """List the workspaces of an organization. ``GET /v0/organizations/{id}/workspaces``.
+
+    :param organization_id: id of the organization.
+    """
     path = f"/v0/organizations/{resource_name('organization', organization_id)}/workspaces"
     return _list("workspaces of the organization", path, "workspaces")
 
@@ -44,6 +52,7 @@ def create_workspace(name: str, *, organization_id: str | None = None) -> Call[N
     """Create a workspace. ``POST /v1/workspaces`` with a form.
 
     :param name: its name, no reserved word.
+    :param organization_id: organization to put it into.
     :return: the workspace, with its token.
     """
     resource_name("workspace", name)
@@ -61,7 +70,10 @@ def create_workspace(name: str, *, organization_id: str | None = None) -> Call[N
 
 
 def delete_workspace(workspace_id: str) -> Call[None]:
-    """Delete a workspace with all that is in it. ``DELETE /v1/workspaces/{id}?hard_delete_confirmation=yes``."""
+    """Delete a workspace with all that is in it. ``DELETE /v1/workspaces/{id}?hard_delete_confirmation=yes``.
+
+    :param workspace_id: id of the workspace.
+    """
     return Call(
         what=f"delete workspace '{workspace_id}'",
         method="DELETE",
@@ -116,6 +128,7 @@ def create_branch_v0(name: str, *, data: str | None = None) -> Call[Job]:
 def get_branch(name: str, *, with_token: bool = False) -> Call[Named]:
     """Get a branch. ``GET /v0/environments/{name}``. Scope: ``ADMIN``.
 
+    :param name: name of the branch.
     :param with_token: also its token, which works on the same host.
     """
     return Call(
@@ -130,7 +143,10 @@ def get_branch(name: str, *, with_token: bool = False) -> Call[Named]:
 
 
 def delete_branch(branch_id: str) -> Call[None]:
-    """Delete a branch with all that is in it. ``DELETE /v0/environments/{id}``. Scope: ``ADMIN``."""
+    """Delete a branch with all that is in it. ``DELETE /v0/environments/{id}``. Scope: ``ADMIN``.
+
+    :param branch_id: id of the branch.
+    """
     return Call(
         what=f"delete branch '{branch_id}'",
         method="DELETE",
@@ -150,6 +166,7 @@ def list_tags() -> Call[tuple[Named, ...]]:
 def create_tag(name: str, resources: Sequence[Named] = (), *, kind: str = "datasource") -> Call[Named]:
     """Create a tag. ``POST /v0/tags`` with JSON. Scope: ``ADMIN``.
 
+    :param name: its name.
     :param resources: what is tagged.
     :param kind: ``datasource`` or ``pipe``: what these are.
     """
@@ -169,6 +186,7 @@ def create_tag(name: str, resources: Sequence[Named] = (), *, kind: str = "datas
 def update_tag(tag: str, resources: Sequence[Named], *, kind: str = "datasource") -> Call[None]:
     """Put a tag on other things. ``PUT /v0/tags/{name}`` with JSON. Scope: ``ADMIN``.
 
+    :param tag: name of the tag.
     :param resources: what it is on from then on, instead of what it was on.
     :param kind: ``datasource`` or ``pipe``: what these are.
     """
@@ -184,7 +202,10 @@ def update_tag(tag: str, resources: Sequence[Named], *, kind: str = "datasource"
 
 
 def delete_tag(name: str) -> Call[None]:
-    """Delete a tag; what it was on stays. ``DELETE /v0/tags/{name}``. Scope: ``ADMIN``."""
+    """Delete a tag; what it was on stays. ``DELETE /v0/tags/{name}``. Scope: ``ADMIN``.
+
+    :param name: name of the tag.
+    """
     return Call(
         what=f"delete tag '{name}'",
         method="DELETE",

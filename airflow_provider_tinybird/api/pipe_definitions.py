@@ -36,6 +36,8 @@ def create_pipe(name: str, nodes: Sequence[NewNode], *, description: str | None 
     """Create a pipe with its nodes. ``POST /v0/pipes`` with JSON; Classic only.
 
     :param name: its name, no reserved word; neither may the nodes' names be.
+    :param nodes: its nodes, at least one.
+    :param description: text about it.
     :return: the pipe. Scope: ``PIPES:CREATE``.
     :raises ConflictError: a name is taken.
     """
@@ -52,7 +54,11 @@ def create_pipe(name: str, nodes: Sequence[NewNode], *, description: str | None 
 
 
 def create_pipe_from_sql(name: str, sql: str) -> Call[Pipe]:
-    """Create a pipe of one node. ``POST /v0/pipes`` with a form; Classic only. Scope: ``PIPES:CREATE``."""
+    """Create a pipe of one node. ``POST /v0/pipes`` with a form; Classic only. Scope: ``PIPES:CREATE``.
+
+    :param name: its name, no reserved word.
+    :param sql: the SQL of its node.
+    """
     return _create(name, (), form((("name", name), ("sql", required("sql", sql)))))
 
 
@@ -69,7 +75,9 @@ def create_pipe_from_pipe(name: str, source: str) -> Call[Pipe]:
 def update_pipe(pipe: str, *, name: str | None = None, description: str | None = None) -> Call[Pipe]:
     """Rename a pipe or describe it anew. ``PUT /v0/pipes/{name}``; Classic only. Scope: ``PIPES:CREATE``.
 
+    :param pipe: name or id of the pipe.
     :param name: its new name, no reserved word.
+    :param description: new text about it.
     :raises ConflictError: the new name is taken.
     """
     if name is None and description is None:
@@ -90,6 +98,8 @@ def drop_pipe(pipe: str) -> Call[None]:
     """Drop a pipe with its nodes; rows that its views made stay. ``DELETE /v0/pipes/{name}``; Classic only.
 
     Scope: ``PIPES:DROP:<pipe>``.
+
+    :param pipe: name or id of the pipe.
     """
     path = f"/v0/pipes/{resource_name('pipe', pipe)}"
     return manage_pipe(f"drop pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT, scope=f"PIPES:DROP:{pipe}")
@@ -100,6 +110,8 @@ def get_pipe_datafile(pipe: str) -> Call[str]:
 
     The published reference has ``/v0/pipes/{name}.pipe``; the official command lines read the text at ``/v1``. Scope:
     ``PIPES:READ:<pipe>``.
+
+    :param pipe: name or id of the pipe.
     """
     path = f"/v1/pipes/{resource_name('pipe', pipe)}.pipe"
     return manage_pipe(f"get the file of pipe '{pipe}'", "GET", path, _text, Repeat.READ, scope=f"PIPES:READ:{pipe}")
@@ -110,6 +122,8 @@ def create_copy(
 ) -> Call[Pipe]:
     """Make a node a copy. ``POST /v0/pipes/{name}/nodes/{node}/copy`` with a form; Classic only.
 
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
     :param target_datasource: data source to fill, by name or id.
     :param schedule_cron: when it runs by itself; never by default.
     :param mode: append (as Tinybird does by default) or replace.
@@ -136,7 +150,11 @@ def update_copy(
 ) -> Call[Pipe]:
     """Change a copy. ``PUT /v0/pipes/{name}/nodes/{node}/copy`` with a form; Classic only. Scope: ``PIPES:CREATE``.
 
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
+    :param target_datasource: another data source to fill.
     :param schedule_cron: the text ``None`` takes the schedule away.
+    :param mode: append or replace.
     """
     fields = pairs({"target_datasource": target_datasource, "schedule_cron": schedule_cron, "mode": mode})
     if not fields:
@@ -146,7 +164,11 @@ def update_copy(
 
 
 def remove_copy(pipe: str, node: str) -> Call[None]:
-    """Make a copy a plain node again. ``DELETE /v0/pipes/{name}/nodes/{node}/copy``; Classic only. Scope: ``PIPES:CREATE``."""
+    """Make a copy a plain node again. ``DELETE /v0/pipes/{name}/nodes/{node}/copy``; Classic only. Scope: ``PIPES:CREATE``.
+
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
+    """
     path = _node(pipe, node, "copy")
     return manage_pipe(f"remove the copy of pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT)
 
@@ -165,11 +187,14 @@ def create_sink(
 ) -> Call[Pipe]:
     """Make a node a sink. ``POST /v0/pipes/{name}/nodes/{node}/sink``; Classic only; paid plans.
 
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
     :param connection: name of the connection to the bucket.
     :param path: folder in it.
     :param file_template: name of the files, with columns in braces.
     :param format: ``csv``, ``ndjson`` or ``parquet``.
     :param compression: ``none``, ``gz``, ...
+    :param schedule_cron: when it runs by itself; never by default.
     :param write_strategy: ``new`` adds files, ``truncate`` overwrites those of the same name.
     :return: the pipe. Scope: ``PIPES:CREATE``.
     """
@@ -190,7 +215,11 @@ def create_sink(
 
 
 def remove_sink(pipe: str, node: str) -> Call[None]:
-    """Make a sink a plain node again. ``DELETE /v0/pipes/{name}/nodes/{node}/sink``; Classic only. Scope: ``PIPES:CREATE``."""
+    """Make a sink a plain node again. ``DELETE /v0/pipes/{name}/nodes/{node}/sink``; Classic only. Scope: ``PIPES:CREATE``.
+
+    :param pipe: name or id of the pipe.
+    :param node: name or id of the node.
+    """
     path = _node(pipe, node, "sink")
     return manage_pipe(f"remove the sink of pipe '{pipe}'", "DELETE", path, nothing, Repeat.IDEMPOTENT)
 

@@ -36,6 +36,7 @@ def list_pipes(
     :param dependencies: also what the nodes read.
     :param attrs: attributes of pipes to answer with; all of them by default.
     :param node_attrs: attributes of nodes to answer with.
+    :return: the pipes. Scope: any; those that it can read are listed.
     """
     return Call(
         what="list the pipes",
@@ -48,7 +49,10 @@ def list_pipes(
 
 
 def get_pipe(pipe: str) -> Call[Pipe]:
-    """Get one pipe with its nodes. ``GET /v0/pipes/{name}``. Scope: ``PIPES:READ:<pipe>``."""
+    """Get one pipe with its nodes. ``GET /v0/pipes/{name}``. Scope: ``PIPES:READ:<pipe>``.
+
+    :param pipe: name or id of the pipe.
+    """
     return Call(
         what=f"get pipe '{pipe}'",
         method="GET",
@@ -77,10 +81,14 @@ def endpoint_as(
     *,
     q: str | None = None,
 ) -> Call[RawResult]:
-    """Call an endpoint and get its answer in a format, as bytes. ``GET /v0/pipes/{name}.{format}``.
+    """Call an endpoint and get its answer in a format, as bytes. ``GET /v0/pipes/{name}.{format}``, or ``POST``
+    when the parameters are long.
 
+    :param pipe: name or id of the pipe.
     :param format: ``csv`` has a header line, ``ndjson`` one object a line; ``prometheus`` needs columns ``name`` and
         ``value``.
+    :param parameters: as in :func:`endpoint`.
+    :param q: as in :func:`endpoint`.
     :return: the bytes. Scope: ``PIPES:READ:<pipe>``.
     """
     return _endpoint(pipe, parameters, q, format, lambda reply: RawResult(reply.content, format.value))
@@ -177,18 +185,26 @@ def populate(
 
 
 def pause_copy(pipe: str) -> Call[None]:
-    """Stop the schedule of a copy pipe; a run that goes on ends by itself. ``POST /v0/pipes/{name}/copy/pause``."""
+    """Stop the schedule of a copy pipe; a run that goes on ends by itself. ``POST /v0/pipes/{name}/copy/pause``.
+
+    :param pipe: name or id of the pipe. Scope: ``PIPES:CREATE``.
+    """
     return _switch(pipe, "pause")
 
 
 def resume_copy(pipe: str) -> Call[None]:
-    """Start the schedule of a copy pipe again. ``POST /v0/pipes/{name}/copy/resume``."""
+    """Start the schedule of a copy pipe again. ``POST /v0/pipes/{name}/copy/resume``.
+
+    :param pipe: name or id of the pipe. Scope: ``PIPES:CREATE``.
+    """
     return _switch(pipe, "resume")
 
 
 def cancel_copy(pipe: str) -> Call[None]:
     """Cancel the copies of a pipe that wait or work, whoever started them, and stop its schedule. ``POST
     /v0/pipes/{name}/copy/cancel``. To cancel one run and no other use :func:`~airflow_provider_tinybird.api.jobs.cancel_job`.
+
+    :param pipe: name or id of the pipe. Scope: ``PIPES:CREATE``.
     """
     return _switch(pipe, "cancel")
 

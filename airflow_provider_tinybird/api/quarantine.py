@@ -43,6 +43,7 @@ def quarantine_of(datasource: str) -> str:
 def count_of_import(datasource: str, import_id: str) -> Call[int]:
     """Count the rows that an import put into quarantine. ``POST /v0/sql``.
 
+    :param datasource: name or id of the data source.
     :param import_id: id of the import. Scope: ``DATASOURCES:READ:<datasource>``.
     """
     sql = f"SELECT count() AS c__rows FROM {_table(datasource)} WHERE {_of_import(import_id)}"
@@ -52,6 +53,7 @@ def count_of_import(datasource: str, import_id: str) -> Call[int]:
 def reasons(datasource: str, *, import_id: str = "", seconds: float = 0.0, limit: int = 5) -> Call[tuple[Reason, ...]]:
     """Tell why rows are in quarantine, the most frequent reason first. ``POST /v0/sql``.
 
+    :param datasource: name or id of the data source.
     :param import_id: look only at the rows of this import.
     :param seconds: where there is no import, look only at what came in during so many seconds until now.
     :param limit: most reasons to tell. Scope: ``DATASOURCES:READ:<datasource>``.

@@ -63,8 +63,11 @@ def sql_as(
 ) -> Call[RawResult]:
     """Run a SELECT and get its answer in any format, as bytes. ``POST /v0/sql``.
 
+    :param q: the SQL.
     :param format: ``CSV``, ``CSVWithNames``, ``TSV``, ``TSVWithNames``, ``JSONEachRow``, ``Parquet``,
         ``PrettyCompact``, ``Prometheus``, ``JSON``, ...; a FORMAT clause in the SQL wins.
+    :param pipeline: as in :func:`sql`.
+    :param parameters: as in :func:`sql`.
     :return: the bytes and the format that they are in. Scope: read on each data source and pipe it reads.
     """
     if not format.isalnum():
@@ -76,8 +79,11 @@ def sql_as(
 
 
 def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
-    """Run a SELECT and get its answer as Parquet, with text as text: by default Tinybird writes it as binary.
+    """Run a SELECT and get its answer as Parquet, with text as text: by default Tinybird writes it as binary. ``POST
+    /v0/sql``.
 
+    :param q: the SQL.
+    :param pipeline: as in :func:`sql`.
     :return: the bytes. Scope: read on each data source and pipe it reads.
     """
     formatted = with_format(_text(q), "Parquet")

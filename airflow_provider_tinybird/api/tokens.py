@@ -24,14 +24,19 @@ def list_tokens() -> Call[tuple[TokenInfo, ...]]:
 
 
 def get_token(name: str) -> Call[TokenInfo]:
-    """Get a token by id or name: never by its text, which would stand in the path. ``GET /v0/tokens/{id}``."""
+    """Get a token by id or name: never by its text, which would stand in the path. ``GET /v0/tokens/{id}``.
+
+    :param name: id or name.
+    """
     return _call("get a token", "GET", f"/{_path(name)}", _token, Repeat.READ)
 
 
 def create_token(name: str, scopes: Sequence[Scope], *, description: str | None = None) -> Call[TokenInfo]:
     """Create a static token. ``POST /v0/tokens``.
 
+    :param name: its name.
     :param scopes: what it may do, at least one.
+    :param description: text about it.
     :raises ConflictError: the name is taken.
     """
     params = pairs({"name": required("name", name), "description": description}) + _scopes(scopes)
@@ -41,6 +46,7 @@ def create_token(name: str, scopes: Sequence[Scope], *, description: str | None 
 def create_jwt(name: str, scopes: Sequence[Scope], *, expiration_time: int, rps: int | None = None) -> Call[str]:
     """Create a JWT, which reads and ends by itself. ``POST /v0/tokens`` with JSON.
 
+    :param name: name of the token, for logs.
     :param scopes: ``PIPES:READ`` and ``DATASOURCES:READ`` only, with ``fixed_params`` or a ``filter``.
     :param expiration_time: when it ends, seconds since 1970.
     :param rps: requests a second that it may make; beyond, 429.
@@ -62,14 +68,23 @@ def create_jwt(name: str, scopes: Sequence[Scope], *, expiration_time: int, rps:
 def update_token(
     name: str, scopes: Sequence[Scope], *, new_name: str | None = None, description: str | None = None
 ) -> Call[TokenInfo]:
-    """Give a static token other scopes: they take the place of all that it has. ``PUT /v0/tokens/{id}``."""
+    """Give a static token other scopes: they take the place of all that it has. ``PUT /v0/tokens/{id}``.
+
+    :param name: id or name.
+    :param scopes: what it may do from then on, at least one.
+    :param new_name: its new name.
+    :param description: new text about it.
+    """
     params = pairs({"name": new_name, "description": description}) + _scopes(scopes)
     repeat = Repeat.ONCE if new_name else Repeat.IDEMPOTENT
     return _call("update a token", "PUT", f"/{_path(name)}", _token, repeat, params)
 
 
 def delete_token(name: str) -> Call[None]:
-    """Delete a static token: who uses it is refused at once. ``DELETE /v0/tokens/{id}``."""
+    """Delete a static token: who uses it is refused at once. ``DELETE /v0/tokens/{id}``.
+
+    :param name: id or name.
+    """
     return _call("delete a token", "DELETE", f"/{_path(name)}", nothing, Repeat.IDEMPOTENT)
 
 
@@ -78,6 +93,7 @@ def refresh_token(name: str) -> Call[TokenInfo]:
 
     A second refresh makes the text of the first one worthless, whoever has it by then, so it is never sent again.
 
+    :param name: id or name.
     :return: the token with its new text.
     :raises OutcomeUnknownError: the answer was lost: :func:`get_token` has the text that counts.
     """

@@ -22,6 +22,8 @@ def list_variables() -> Call[tuple[Variable, ...]]:
 def create_variable(name: str, value: str) -> Call[Variable]:
     """Create a secret. ``POST /v0/variables`` with a form. Scope: ``ADMIN``.
 
+    :param name: its name.
+    :param value: its value, at most 8 kB.
     :raises ConflictError: the name is taken.
     """
     fields = (("name", required("name", name)), ("value", required("value", value)), ("type", "secret"))
@@ -29,18 +31,28 @@ def create_variable(name: str, value: str) -> Call[Variable]:
 
 
 def get_variable(name: str) -> Call[Variable]:
-    """Get a variable, without its value. ``GET /v0/variables/{name}``. Scope: ``ADMIN``."""
+    """Get a variable, without its value. ``GET /v0/variables/{name}``. Scope: ``ADMIN``.
+
+    :param name: name of the variable.
+    """
     return _call(f"get variable '{name}'", "GET", f"/{_path(name)}", (), _variable, Repeat.READ)
 
 
 def update_variable(name: str, value: str) -> Call[Variable]:
-    """Give a variable another value. ``PUT /v0/variables/{name}`` with a form. Scope: ``ADMIN``."""
+    """Give a variable another value. ``PUT /v0/variables/{name}`` with a form. Scope: ``ADMIN``.
+
+    :param name: name of the variable.
+    :param value: its new value, at most 8 kB.
+    """
     fields = (("value", required("value", value)),)
     return _call(f"update variable '{name}'", "PUT", f"/{_path(name)}", fields, _variable, Repeat.IDEMPOTENT)
 
 
 def delete_variable(name: str) -> Call[None]:
-    """Delete a variable. ``DELETE /v0/variables/{name}``. Scope: ``ADMIN``."""
+    """Delete a variable. ``DELETE /v0/variables/{name}``. Scope: ``ADMIN``.
+
+    :param name: name of the variable.
+    """
     return _call(f"delete variable '{name}'", "DELETE", f"/{_path(name)}", (), nothing, Repeat.IDEMPOTENT)
 
 

@@ -9,20 +9,20 @@ from airflow_provider_tinybird.api.models import TokenCheck, Workspace
 def get_workspace() -> Call[Workspace]:
     """Get the token's workspace, Classic or Forward. ``GET /v0/workspace``.
 
-    :return: the workspace. A narrow token may be refused with 403.
+    :return: the workspace. Scope: ``ADMIN``; a narrow token may be refused with 403.
     """
     return _workspace("/v0/workspace")
 
 
 def get_workspace_v1() -> Call[Workspace]:
     """Get the token's workspace. ``GET /v1/workspace``, which fails on Classic workspaces: prefer
-    :func:`get_workspace`.
+    :func:`get_workspace`. Scope: ``ADMIN``.
     """
     return _workspace("/v1/workspace")
 
 
 def get_auth() -> Call[TokenCheck]:
-    """Ask whether the token is known. ``GET /v0/auth``; works for any token."""
+    """Ask whether the token is known. ``GET /v0/auth``. Scope: any, also of a token that is none."""
     return Call(what="check the token", method="GET", path="/v0/auth", read=_token_check, repeat=Repeat.READ)
 
 
