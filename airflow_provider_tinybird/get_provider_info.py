@@ -186,6 +186,7 @@ def get_provider_info() -> dict[str, Any]:
                     f"{package}.operators.checks",
                     f"{package}.operators.datasources",
                     f"{package}.operators.events",
+                    f"{package}.operators.interval",
                     f"{package}.operators.load",
                     f"{package}.operators.pipes",
                     f"{package}.operators.quarantine",

@@ -48,6 +48,13 @@ ARGUMENTS: dict[str, Make] = {
         "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
         "via": "files",
     },
+    "TinybirdReplaceIntervalOperator": lambda url, file, job: {
+        "datasource": "flights",
+        "column": "day",
+        "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
+        "start": "2013-01-01",
+        "end": "2013-02-01",
+    },
     "TinybirdCopyOperator": lambda url, file, job: {"pipe": "copy_totals"},
     "TinybirdCopyRangeOperator": lambda url, file, job: {
         "pipe": "copy_range",

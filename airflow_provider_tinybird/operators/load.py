@@ -16,6 +16,7 @@ from airflow_provider_tinybird.durable import CLOCK_SLACK, Attempt
 from airflow_provider_tinybird.loads import LoadMemory
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
+from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
 from airflow_provider_tinybird.outcomes import Outcome
 from airflow_provider_tinybird.quarantine import Load
@@ -24,6 +25,8 @@ from airflow_provider_tinybird.submissions import import_mode
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
+
+__all__ = ["TinybirdLoadOperator", "TinybirdReplaceIntervalOperator"]
 
 EVENTS_BYTES = 32_000_000
 """Up to so many bytes of NDJSON go as events, unless told: that takes two seconds, and an import takes one of five calls a minute."""

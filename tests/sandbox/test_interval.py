@@ -1,0 +1,285 @@
+"""TinybirdReplaceIntervalOperator against the sandbox: each row of the interval once, whatever happens in between."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import gzip
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException
+from airflow_provider_tinybird.operators import interval
+from airflow_provider_tinybird.operators.interval import (
+    EmptyIntervalError,
+    IntervalNotReplacedError,
+    TinybirdReplaceIntervalOperator,
+)
+
+DAY = dt.timedelta(days=1)
+
+
+def utc(*parts: int) -> dt.datetime:
+    return dt.datetime(*parts, tzinfo=dt.UTC)
+
+
+def table(box: Any, name: str, kind: str, partition: str | None, *, more: str = "") -> str:
+    """Make a data source with a column ``at`` of some type."""
+    schema = f"at {kind} `json:$.at`, n Int64 `json:$.n`, carrier String `json:$.carrier`{more}"
+    params = {"mode": "create", "name": name, "schema": schema, "engine_sorting_key": "n"}
+    if partition:
+        params["engine_partition_key"] = partition
+    answer = box._http.post("/v0/datasources", params=params)
+    assert answer.status_code == 200, answer.text
+    return name
+
+
+def put(box: Any, name: str, rows: list[dict[str, Any]]) -> None:
+    lines = "\n".join(json.dumps(row) for row in rows)
+    answer = box._http.post(f"/v0/datasources?name={name}&mode=append&format=ndjson", content=lines)
+    assert answer.status_code == 200, answer.text
+
+
+def hourly(start: dt.datetime, hours: int, *, days_only: bool = False, carrier: str = "new") -> list[dict[str, Any]]:
+    """One row for each hour, as JSON has it."""
+    moments = [start + dt.timedelta(hours=hour) for hour in range(hours)]
+    texts = [moment.date().isoformat() if days_only else moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in moments]
+    return [{"at": text, "n": number, "carrier": carrier} for number, text in enumerate(texts)]
+
+
+def swap(name: str, start: dt.datetime, end: dt.datetime, data: Any, **arguments: Any) -> Any:
+    operator = TinybirdReplaceIntervalOperator(
+        task_id="t", datasource=name, column="at", data=data, start=start, end=end, poll_interval=0.05, **arguments
+    )
+    return operator.execute({})
+
+
+def shape(box: Any, name: str) -> list[dict[str, Any]]:
+    return box.rows(f"SELECT carrier, count() AS rows FROM {name} GROUP BY carrier ORDER BY carrier")
+
+
+def counts(**carriers: int) -> list[dict[str, Any]]:
+    return [{"carrier": name, "rows": count} for name, count in sorted(carriers.items())]
+
+
+@pytest.fixture(autouse=True)
+def _no_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job wrote is there at once in the sandbox."""
+    monkeypatch.setattr(interval, "_LOOKS", (0.0,))
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    logger = logging.getLogger("own.log")
+    monkeypatch.setattr(TinybirdReplaceIntervalOperator, "log", property(lambda _: logger), raising=False)
+    caplog.set_level("INFO")
+    return caplog
+
+
+TYPES = [
+    "Date",
+    "Date32",
+    "DateTime",
+    "DateTime('Europe/Madrid')",
+    "DateTime64(3)",
+    "DateTime64(6, 'America/New_York')",
+]
+
+
+class TestEdges:
+    """Half-open in UTC, whatever the type and its zone; over the end of a month."""
+
+    @pytest.mark.parametrize("partition", ["toYYYYMM(at)", "toDate(at)"])
+    @pytest.mark.parametrize("kind", TYPES)
+    def test_rows_before_and_behind_stay(self, box, kind, partition):
+        name = table(box, "t1", kind, partition)
+        days_only = kind.startswith("Date") and "Time" not in kind
+        old = hourly(utc(2013, 1, 30), 96, days_only=days_only, carrier="old")
+        put(box, name, old)
+        new = hourly(utc(2013, 1, 31), 48, days_only=days_only)
+        for _ in range(2):
+            value = swap(name, utc(2013, 1, 31), utc(2013, 2, 2), new)
+        assert shape(box, name) == counts(new=48, old=48)
+        edges = box.rows(
+            f"SELECT toUnixTimestamp(min(at)) AS a, toUnixTimestamp(max(at)) AS b FROM {name} WHERE carrier = 'new'"
+        )
+        last = utc(2013, 2, 1) if days_only else utc(2013, 2, 1, 23)
+        assert edges == [{"a": int(utc(2013, 1, 31).timestamp()), "b": int(last.timestamp())}]
+        assert (value["rows"], value["rows_deleted"]) == (48, 0)
+
+    def test_local_days_over_the_change_of_the_clock(self, box):
+        """The last Sunday of March has 23 hours in Madrid; its days are the column's."""
+        name = table(box, "t1", "Date", "toYYYYMM(at)")
+        put(box, name, [{"at": f"2013-03-{day}", "n": 1, "carrier": "old"} for day in (30, 31)])
+        new = [{"at": "2013-03-31", "n": 2, "carrier": "new"}]
+        swap(name, utc(2013, 3, 30, 23), utc(2013, 3, 31, 22), new, timezone="Europe/Madrid")
+        assert shape(box, name) == counts(new=1, old=1)
+
+    def test_an_interval_of_an_hour_that_comes_twice(self, box):
+        """At the end of October the clock of Madrid shows 02:00 to 03:00 twice: instants are told apart."""
+        name = table(box, "t1", "DateTime('Europe/Madrid')", "toYYYYMM(at)")
+        put(box, name, hourly(utc(2013, 10, 27), 4, carrier="old"))
+        swap(name, utc(2013, 10, 27, 1), utc(2013, 10, 27, 2), hourly(utc(2013, 10, 27, 1), 1))
+        assert shape(box, name) == counts(new=1, old=3)
+
+    def test_half_a_day_is_no_interval_of_days(self, box):
+        name = table(box, "t1", "Date", None)
+        with pytest.raises(AirflowFailException, match="is not of whole"):
+            swap(name, utc(2013, 1, 1, 12), utc(2013, 1, 2), [])
+
+    def test_a_run_without_length_says_what_to_do(self, box):
+        name = table(box, "t1", "Date", None)
+        with pytest.raises(AirflowFailException, match="CronTriggerTimetable"):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 1), [])
+
+    def test_the_run_has_the_interval(self, box):
+        name = table(box, "t1", "Date", "at")
+        operator = TinybirdReplaceIntervalOperator(
+            task_id="t", datasource=name, column="at", data=[{"at": "2013-01-01", "n": 1, "carrier": "new"}]
+        )
+        value = operator.execute({"data_interval_start": utc(2013, 1, 1), "data_interval_end": utc(2013, 1, 2)})
+        assert (value["start"], value["end"]) == ("2013-01-01", "2013-01-02")
+        with pytest.raises(AirflowFailException, match="has no data interval"):
+            operator.execute({})
+
+
+class TestLeftOver:
+    """Old rows in partitions that no new row is in."""
+
+    @pytest.mark.parametrize(
+        ("kind", "partition", "more"),
+        [
+            ("Date", "at", ""),
+            ("DateTime('Europe/Madrid')", "toDate(at)", ""),
+            ("DateTime64(3)", "toYYYYMM(at), carrier", ""),
+            ("DateTime", "toStartOfHour(at)", ""),
+            ("DateTime", "carrier", ""),
+        ],
+    )
+    def test_are_deleted(self, box, kind, partition, more):
+        name = table(box, "t1", kind, partition, more=more)
+        days_only = kind == "Date"
+        put(
+            box,
+            name,
+            [
+                {**row, "at": row["at"].replace("01-31", "01-30")}
+                for row in hourly(utc(2013, 1, 31), 5, days_only=days_only, carrier="old")
+            ],
+        )
+        put(box, name, hourly(utc(2013, 1, 31), 30, days_only=days_only, carrier="old"))
+        new = hourly(utc(2013, 1, 31), 5, days_only=days_only)
+        value = swap(name, utc(2013, 1, 30), utc(2013, 2, 1), new)
+        assert shape(box, name) == counts(new=5, old=6)
+        assert value["rows_deleted"] >= 5
+
+    def test_an_url_cannot_tell_and_is_red(self, box):
+        name = table(box, "t1", "Date", "at")
+        put(box, name, [{"at": "2013-01-01", "n": 1, "carrier": "old"}])
+        (box.files / "day.ndjson").write_text('{"at": "2013-01-02", "n": 1, "carrier": "new"}\n')
+        with pytest.raises(IntervalNotReplacedError, match="could not be told here"):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 3), None, url=f"{box.url}/files/day.ndjson", format="ndjson")
+
+
+class TestOutside:
+    @pytest.mark.parametrize("source", ["records", "pandas", "csv", "ndjson", "parquet"])
+    def test_is_refused_before_anything_is_sent(self, box, tmp_path, source):
+        name = table(box, "t1", "DateTime", "toYYYYMM(at)")
+        put(box, name, hourly(utc(2013, 1, 1), 24, carrier="old"))
+        given = given_as(source, hourly(utc(2013, 1, 1), 25), tmp_path)
+        with pytest.raises(AirflowFailException, match="1 of 25 rows are outside the interval"):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 2), **given)
+        assert shape(box, name) == counts(old=24)
+
+    @pytest.mark.parametrize("source", ["records", "pandas", "csv", "ndjson", "parquet"])
+    def test_can_be_left_out(self, box, tmp_path, source):
+        name = table(box, "t1", "DateTime", "toYYYYMM(at)")
+        put(box, name, hourly(utc(2013, 1, 1), 26, carrier="old"))
+        given = given_as(source, hourly(utc(2013, 1, 1), 25), tmp_path)
+        value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), outside="drop", **given)
+        assert shape(box, name) == counts(new=24, old=2)
+        assert value["rows"] == 24
+
+    def test_of_an_url_is_noticed(self, box):
+        name = table(box, "t1", "Date", "at")
+        (box.files / "day.ndjson").write_text(
+            "".join(f'{{"at": "2013-01-0{day}", "n": 1, "carrier": "new"}}\n' for day in (1, 2, 3))
+        )
+        with pytest.raises(IntervalNotReplacedError, match="outside the interval are left out"):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 3), None, url=f"{box.url}/files/day.ndjson", format="ndjson")
+
+
+def given_as(source: str, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    frame = pd.DataFrame(rows).assign(at=lambda one: pd.to_datetime(one["at"]))
+    path = folder / {"csv": "x.csv.gz", "ndjson": "x.ndjson", "parquet": "x.parquet"}.get(source, "none")
+    if source == "records":
+        return {"data": rows}
+    if source == "pandas":
+        return {"data": frame}
+    if source == "csv":
+        with gzip.open(path, "wt", newline="") as file:
+            writer = csv.DictWriter(file, ["n", "at", "carrier"])
+            writer.writeheader()
+            writer.writerows({**row, "at": row["at"].replace("T", " ").rstrip("Z")} for row in rows)
+    elif source == "ndjson":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+    return {"data": None, "path": str(path)}
+
+
+class TestEmpty:
+    def test_fails(self, box):
+        name = table(box, "t1", "Date", "at")
+        put(box, name, [{"at": "2013-01-01", "n": 1, "carrier": "old"}])
+        with pytest.raises(EmptyIntervalError, match="Nothing was changed"):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 2), [])
+        assert shape(box, name) == counts(old=1)
+
+    def test_skips(self, box):
+        name = table(box, "t1", "Date", "at")
+        put(box, name, [{"at": "2013-01-01", "n": 1, "carrier": "old"}])
+        with pytest.raises(AirflowSkipException):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 2), [], on_empty="skip")
+        assert shape(box, name) == counts(old=1)
+
+    def test_deletes(self, box):
+        name = table(box, "t1", "Date", "at")
+        put(box, name, [{"at": f"2013-01-0{day}", "n": 1, "carrier": "old"} for day in (1, 2)])
+        value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), [], on_empty="delete")
+        assert shape(box, name) == counts(old=1)
+        assert (value["rows"], value["rows_deleted"]) == (0, 1)
+
+
+class TestWarnings:
+    def test_partly_in_a_partition(self, box, said):
+        name = table(box, "t1", "Date", "toYYYYMM(at)")
+        swap(name, utc(2013, 1, 1), utc(2013, 1, 2), [{"at": "2013-01-01", "n": 1, "carrier": "new"}])
+        assert "begins or ends within a partition of 't1' (toYYYYMM(at))" in said.text
+
+    def test_whole_partitions(self, box, said):
+        name = table(box, "t1", "DateTime", "toYYYYMM(at)")
+        swap(name, utc(2013, 1, 1), utc(2013, 2, 1), [{"at": "2013-01-01 00:00:00", "n": 1, "carrier": "new"}])
+        assert "begins or ends within" not in said.text
+
+    def test_views_that_cannot_follow(self, box, said):
+        rows = [{"day": "2013-01-01", "carrier": "UA", "delay": 1}]
+        operator = TinybirdReplaceIntervalOperator(
+            task_id="t", datasource="flights", column="day", data=rows, start=utc(2013, 1, 1), end=utc(2013, 2, 1)
+        )
+        operator.execute({})
+        assert "cannot follow the replace: by_carrier" in said.text
+
+
+def test_rows_in_quarantine_are_not_missed(box):
+    name = table(box, "t1", "Date", "toYYYYMM(at)")
+    rows = [{"at": "2013-01-01", "n": n, "carrier": "new"} for n in (1, "many", 3)]
+    value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), rows, on_quarantine="warn")
+    assert (value["rows"], value["quarantine_rows"]) == (2, 1)
