@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +159,7 @@ class Tally:
 
 def rows_of(data: Any) -> int | None:
     """Tell how many rows data has, where it can without going through it."""
-    if callable(data) or isinstance(data, str | bytes | bytearray | memoryview | dict):
+    if callable(data):
         return None
     rows = getattr(data, "num_rows", None)  # Arrow
     if isinstance(rows, int):
@@ -167,8 +167,8 @@ def rows_of(data: Any) -> int | None:
     if isinstance(data, list | tuple) and data and not isinstance(data[0], dict):
         parts = [rows_of(item) for item in data]
         return sum(part for part in parts if part is not None) if None not in parts else None
-    # A frame is sized, and iterates over its columns.
-    return len(data) if isinstance(data, Sized) and isinstance(data, Iterable) else None
+    is_frame = type(data).__module__.partition(".")[0] in ("pandas", "polars")
+    return len(data) if isinstance(data, Sized) and (is_frame or isinstance(data, list | tuple)) else None
 
 
 def _batches(count: int) -> str:

@@ -76,8 +76,9 @@ def _loads(world: World, delivery: str, run: Run) -> list[Load]:
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_each_was_killed_once_and_tried_again(ended: dict[str, list[Load]], delivery: str) -> None:
-    assert [load.attempts for load in ended[delivery]] == [2] * LOADS
+def test_each_was_killed_and_tried_again(ended: dict[str, list[Load]], delivery: str) -> None:
+    assert len(ended[delivery]) == LOADS
+    assert min(load.attempts for load in ended[delivery]) >= 2
 
 
 def test_exactly_once_has_every_row_exactly_once(ended: dict[str, list[Load]]) -> None:

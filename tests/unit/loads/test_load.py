@@ -380,3 +380,19 @@ def test_a_rate_limit_that_stays(client, tinybird):
     with pytest.raises(RateLimitedError) as caught:
         send_batches(client, two_by_two(6))
     assert caught.value.retry_can_help
+
+
+def test_what_the_source_raises_before_anything_is_in_comes_through_as_it_is(client, tinybird):
+    """Such as Airflow's own way to skip a task."""
+    from airflow_provider_tinybird._compat import AirflowSkipException
+
+    skip = AirflowSkipException("no rows today")
+
+    def nothing() -> Any:
+        raise skip
+        yield
+
+    with pytest.raises(AirflowSkipException) as caught:
+        load_data(client, "flights", nothing, LoadOptions())
+    assert caught.value is skip
+    assert caught.value.__cause__ is None
