@@ -62,8 +62,6 @@ class _TableCheck(_OnTinybird, common.SQLTableCheckOperator):
 class TinybirdSqlCheckBase(TinybirdOperator):
     """Base of the checks. A check that fails is red; Airflow retries it only where ``retry_on_failure`` says so.
 
-    Token scope: read on each data source and pipe that is looked at.
-
     :param retry_on_failure: let Airflow retry a check that failed: the data may be there by then.
     """
 
@@ -91,6 +89,8 @@ class TinybirdSqlCheckBase(TinybirdOperator):
 class TinybirdCheckOperator(TinybirdSqlCheckBase):
     """Be green when each value of the first row of a SELECT is true: not 0, empty, null or false.
 
+    Token scope: read on each data source and pipe that is looked at.
+
     :param sql: one SELECT, or the name of a ``.sql`` file (templated).
     :param parameters: values for ``%s`` or ``%(name)s`` in the SQL (templated).
 
@@ -113,6 +113,8 @@ class TinybirdCheckOperator(TinybirdSqlCheckBase):
 
 class TinybirdValueCheckOperator(TinybirdSqlCheckBase):
     """Be green when the values of the first row of a SELECT are a value, or near it.
+
+    Token scope: read on each data source and pipe that is looked at.
 
     :param sql: one SELECT, or the name of a ``.sql`` file (templated).
     :param pass_value: the value (templated).
@@ -154,6 +156,8 @@ class TinybirdValueCheckOperator(TinybirdSqlCheckBase):
 
 class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
     """Be green when expressions over the rows of a day are not too far from those of some days before.
+
+    Token scope: read on each data source and pipe that is looked at.
 
     :param table: name of the data source (templated).
     :param day: the day: a date, or text such as ``{{ ds }}`` (templated).
@@ -220,6 +224,7 @@ class TinybirdColumnCheckOperator(TinybirdSqlCheckBase):
     """Be green when the columns of a data source pass checks: ``null_check``, ``distinct_check``, ``unique_check``, ``min``, ``max``.
 
     All of them are asked by one query. Values are compared as numbers: of dates as days, of times as seconds since 1970.
+    Token scope: read on each data source and pipe that is looked at.
 
     :param table: name of the data source (templated).
     :param column_mapping: for each column its checks, and for each of these what must hold: ``equal_to``, ``greater_than``, ``geq_to``,
@@ -262,7 +267,7 @@ class TinybirdColumnCheckOperator(TinybirdSqlCheckBase):
 class TinybirdTableCheckOperator(TinybirdSqlCheckBase):
     """Be green when a data source passes checks, each an SQL expression over its rows that must be true.
 
-    All of them are asked by one query.
+    All of them are asked by one query. Token scope: read on each data source and pipe that is looked at.
 
     :param table: name of the data source (templated).
     :param checks: names of the checks, each with its ``check_statement`` and perhaps a ``partition_clause``, such as

@@ -348,3 +348,28 @@ def test_guards(airflow, tinybird, flights):
     assert "1 of 3 rows did not fit" in run.log
     assert tinybird.rows("SELECT count() FROM cancellations") == [(0,)]
     assert tinybird.rows("SELECT count() FROM cancellations_quarantine") == [(0,)]
+
+
+def test_backfill_of_months(airflow, tinybird, flights):
+    run = airflow.run("tinybird_backfill_months", flights_url=tinybird.flights_url, months=[1, 2])
+    assert_green(run)
+    day = pd.to_datetime(flights["time_hour"]).dt.strftime("%Y-%m-%d")
+    expected = [(*key, count) for key, count in flights.groupby([day, "origin"]).size().items()]
+    assert tinybird.rows("SELECT toString(day), origin, flights FROM daily_delays ORDER BY day, origin") == expected
+    assert run.results["count"]["data"][0]["flights"] == len(flights)
+    assert [one["start"][11:13] for one in run.results["one_day"]["windows"]] == ["00", "06", "12", "18"]
+
+
+def test_sensors(airflow, tinybird, flights):
+    run = airflow.run("tinybird_sensors", flights_url=tinybird.flights_url)
+    assert_green(run)
+    assert run.results["fresh"]["rows"] == len(flights)
+    assert run.results["rows"] == {"rows": int((flights["origin"] == "JFK").sum())}
+    assert run.results["copied"] == {"job_id": run.results["copy"]["job_id"], "status": "done"}
+    assert run.results["clean"] == {"rows": 0, "reasons": []}
+
+
+def test_checks(airflow, tinybird):
+    run = airflow.run("tinybird_checks", flights_url=tinybird.flights_url)
+    assert_green(run)
+    assert len(run.states) == 7
