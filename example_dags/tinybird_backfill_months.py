@@ -1,7 +1,7 @@
 """Fill a data source over a long time by a copy pipe, window after window, some months at a time on as many workers.
 
-Each mapped task has a month, and runs the pipe for one week of it after the other: small enough for the limits of the plan, and halved where it
-is not. A retry goes on with the weeks that are left.
+Each mapped task has a month, and runs the pipe for one week of it after the other: small enough for the limits of the plan, and halved
+where it is not. A retry goes on with the weeks that are left.
 """
 
 from __future__ import annotations
