@@ -1,7 +1,7 @@
 """The releases of Airflow that the tests are run beside, and the lists of everything that goes with each: ``make lock-matrix``.
 
 Airflow publishes for each release the versions of all packages that it was tested with, and tells users to install by them. These lists
-are made the same way: first what was newest in the days of the release, with nothing of this package; then this package, its extra and the
+are made the same way: first what was newest in the days of the release, with nothing of this package; then this package, its extras and the
 tools of its tests, which must fit in without moving any of it. When they do not there is no list, and a user would have met the same.
 """
 
@@ -65,7 +65,7 @@ def write_list(release: Release) -> None:
         dated: list[str | Path] = ["--exclude-newer", release.until, "--output-file", theirs, asked]
         run([*command, "--no-header", *dated], UV_INDEX="", UV_FIND_LINKS="")
         release.list_path.unlink(missing_ok=True)  # versions in it would be kept
-        ours: list[str | Path] = ["--extra", "sandbox", "--group", "test", "--constraint", theirs]
+        ours: list[str | Path] = ["--extra", "sandbox", "--extra", "sql", "--group", "test", "--constraint", theirs]
         ours += ["--custom-compile-command", "make lock-matrix", "--output-file", release.list_path]
         run([*command, *ours, "pyproject.toml", asked])
 
