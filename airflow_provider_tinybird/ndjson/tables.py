@@ -46,10 +46,30 @@ def bounded(table: Any, start: int, count: int) -> Any:
     :param count: how many rows are wanted.
     """
     part = table.slice(start, count)
-    size = part.nbytes
+    size = size_of(part)
     if size > MAX_SLICE_BYTES and part.num_rows > 1:
         part = part.slice(0, max(1, part.num_rows * MAX_SLICE_BYTES // size))
     return part
+
+
+def size_of(table: Any) -> int:
+    """Bytes of a table or record batch, those outside of a slice not counted.
+
+    Of views, as polars and DuckDB may hand them over, a copy is measured: pyarrow below 24 does not know their size, and later ones
+    count all that a slice could show.
+    """
+    import pyarrow as pa
+
+    return sum(_size_of_column(column, pa) for column in table.columns)
+
+
+def _size_of_column(column: Any, pa: Any) -> int:
+    if str(column.type) in {"string_view", "binary_view"}:
+        return int(column.cast(pa.large_binary()).nbytes)
+    try:
+        return int(column.nbytes)
+    except pa.ArrowTypeError:  # views inside of lists or structs: too much rather than too little
+        return int(column.get_total_buffer_size())
 
 
 def encode_table(table: Any, first_row: int) -> Encoded:

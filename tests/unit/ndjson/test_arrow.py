@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_tinybird.ndjson import EncodeError, batches
+from airflow_provider_tinybird.ndjson.tables import bounded, size_of
 
 
 def values(array: pa.Array | pa.ChunkedArray) -> list[str]:
@@ -93,6 +94,15 @@ def test_string_view():
 
 
 @pytest.mark.skipif(not hasattr(pa, "uuid"), reason="older pyarrow has no such type")
+def test_views_are_measured_where_pyarrow_cannot():
+    texts = ["x" * 100] * 1000
+    view = pa.table({"text": pa.array(texts, pa.string_view()), "raw": pa.array([b"y"] * 1000, pa.binary_view())})
+    assert 100 * 100 <= size_of(view.slice(0, 100)) < 2 * size_of(pa.table({"text": texts[:100], "raw": [b"y"] * 100}))
+    nested = pa.table({"texts": pa.array([["a"], ["b"]], pa.list_(pa.string_view()))})
+    assert size_of(nested) > 0
+    assert bounded(view, 900, 200).num_rows == 100
+
+
 def test_extension_types():
     assert values(pa.array([IDENTITY.bytes, None], pa.uuid())) == [f'"{IDENTITY}"', "null"]
 
