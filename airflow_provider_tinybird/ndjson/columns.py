@@ -244,7 +244,6 @@ def check_timestamp(array: Any) -> None:
 
 def _timestamp(array: Any) -> JsonColumn:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     check_timestamp(array)
     unit, zone = array.type.unit, array.type.tz
@@ -252,7 +251,19 @@ def _timestamp(array: Any) -> JsonColumn:
     texts = _text(array.view(pa.timestamp(unit)))
     if zone is None:
         return nullable(texts, '"', '"')
-    return nullable(pc.binary_replace_slice(texts, 10, 11, "T"), '"', 'Z"')
+    return nullable(_with_t(texts), '"', 'Z"')
+
+
+def _with_t(texts: Any) -> Any:
+    """Moments with a T where the blank is: they all begin with ten characters of date. Arrow's own kernel is ten times as slow."""
+    import numpy as np
+    import pyarrow as pa
+
+    validity, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32, count=len(texts) + 1, offset=texts.offset * 4)
+    codes = np.frombuffer(data, np.uint8).copy()
+    codes[ends[:-1][np.diff(ends) > 0] + len("2024-07-01")] = ord("T")
+    return pa.Array.from_buffers(pa.string(), len(texts), [validity, offsets, pa.py_buffer(codes)], offset=texts.offset)
 
 
 def check_date(array: Any) -> None:

@@ -28,7 +28,7 @@ COLUMNS = {
     "int64": (pd.Series([1, -2]), ["1", "-2"]),
     "uint64": (pd.Series([2**64 - 1], dtype="uint64"), ["18446744073709551615"]),
     "float64": (pd.Series([1.5, None, 1e15]), ["1.5", "null", "1000000000000000"]),
-    "float16": (pd.Series([0.1], dtype="float16"), ["0.1"]),
+    "float16": (pd.Series([0.1], dtype="float16"), ["0.099975586"]),
     "float32": (pd.Series([0.1, np.nan], dtype="float32"), ["0.1", "null"]),
     "bool": (pd.Series([True, False]), ["true", "false"]),
     "Int64": (pd.array([2**63 - 1, None], "Int64"), ["9223372036854775807", "null"]),
