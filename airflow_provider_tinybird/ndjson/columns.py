@@ -263,7 +263,9 @@ def _with_t(texts: Any) -> Any:
     ends = np.frombuffer(offsets, np.int32, count=len(texts) + 1, offset=texts.offset * 4)
     codes = np.frombuffer(data, np.uint8).copy()
     codes[ends[:-1][np.diff(ends) > 0] + len("2024-07-01")] = ord("T")
-    return pa.Array.from_buffers(pa.string(), len(texts), [validity, offsets, pa.py_buffer(codes)], offset=texts.offset)
+    return pa.Array.from_buffers(
+        pa.string(), len(texts), [validity, offsets, pa.py_buffer(codes.data)], offset=texts.offset
+    )
 
 
 def check_date(array: Any) -> None:
