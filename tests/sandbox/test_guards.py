@@ -215,13 +215,15 @@ class TestKilled:
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
 
     def kill_when(self, process: subprocess.Popen[str], happened: Any) -> None:
-        deadline = time.monotonic() + 60
-        while not happened():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        deadline = time.monotonic() + 120
+        try:
+            while not happened():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
         assert process.returncode == -signal.SIGKILL
 
     def retry(self, store: str) -> dict[str, Any]:
