@@ -60,7 +60,7 @@ def sandbox(server: SandboxProcess) -> Iterator[Sandbox]:
 
 
 def settings_of(server: SandboxProcess) -> Settings:
-    return Settings(base_url=server.base_url, token=Token(server.token), max_retries=0)
+    return Settings(base_url=server.base_url, token=Token(server.token), max_retries=0, verify=False)
 
 
 def is_a(value: Any, kind: Any) -> bool:
