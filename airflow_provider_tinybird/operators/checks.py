@@ -273,7 +273,6 @@ class TinybirdTableCheckOperator(TinybirdSqlCheckBase):
     :param checks: names of the checks, each with its ``check_statement`` and perhaps a ``partition_clause``, such as
         ``{"enough": {"check_statement": "count() >= 1000"}}`` (templated).
     :param partition_clause: SQL condition; only rows that match count (templated).
-    :param accept_none: pass where there is no answer at all.
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.checks.TinybirdSqlCheckBase`.
     """
@@ -287,14 +286,12 @@ class TinybirdTableCheckOperator(TinybirdSqlCheckBase):
         table: str,
         checks: Mapping[str, dict[str, Any]],
         partition_clause: str | None = None,
-        accept_none: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.table = table
         self.checks = checks
         self.partition_clause = partition_clause
-        self.accept_none = accept_none
 
     def check(self) -> Any:
         """Make the check, with checks of its own: it writes its results there."""
@@ -302,6 +299,5 @@ class TinybirdTableCheckOperator(TinybirdSqlCheckBase):
             table=self.table,
             checks=deepcopy(dict(self.checks)),
             partition_clause=self.partition_clause,
-            accept_none=self.accept_none,
             **self._common(),
         )
