@@ -23,6 +23,7 @@ from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import clear_failure
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
+from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import TinybirdSeriesOperator
 from airflow_provider_tinybird.outcomes import Outcome
@@ -48,7 +49,7 @@ class IntervalNotReplacedError(TinybirdError):
     """The interval does not hold what was sent, once each."""
 
 
-class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdSeriesOperator):
+class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, TinybirdSeriesOperator):
     """Swap the rows of an interval of time, by default the run's data interval, for those of a frame, a file or a URL.
 
     However often it runs, each row is there once afterwards. Rows before and behind the interval stay. Readers see the old rows or the
@@ -79,7 +80,8 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdSeries
     :param max_file_bytes: largest file that ``data`` may become; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for it; by default where the system keeps its temporary files (templated).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator` and
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
+    :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
     :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`; a retry begins anew, which is safe.
     """
 
@@ -97,6 +99,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdSeries
         "on_empty",
         "outside",
         "spool_folder",
+        "expected_workspace",
         *TinybirdQuarantineOperator.quarantine_fields,
     )
 
@@ -139,6 +142,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdSeries
             self._check()
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
+            self.check_workspace(destroys=True)
             datasource = self.hook.send(datasources.get_datasource(self.datasource))
             interval = self._interval(datasource, context)
             rules = self._rules()

@@ -62,7 +62,8 @@ class TinybirdLoadOperator(FilesOperator):
     :param imports_per_minute: files that are handed over in a minute at the most. Tinybird allows 5 to all tasks of a workspace together;
         what is more is a wait.
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator` and
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
+    :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
     :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`; ``timeout`` is for all files together.
     """
 
@@ -75,6 +76,7 @@ class TinybirdLoadOperator(FilesOperator):
         "via",
         "on_empty",
         "spool_folder",
+        "expected_workspace",
         *FilesOperator.quarantine_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
@@ -92,6 +94,7 @@ class TinybirdLoadOperator(FilesOperator):
             self.quarantine_policy()
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
+            self.check_workspace(destroys=mode is ImportMode.REPLACE)
             memory = self._memory(context)
             ledger = memory.recall(self._target())
             rows = self._rows()

@@ -27,6 +27,7 @@ from airflow_provider_tinybird.loads import LoadInterruptedError, SourceChangedE
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
+from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
@@ -50,7 +51,7 @@ class BrokenReplaceError(TinybirdError):
     """A replace in several files broke after the first of them: a retry starts from the replace, so nothing is doubled."""
 
 
-class FilesOperator(TinybirdQuarantineOperator, TinybirdSeriesOperator):
+class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, TinybirdSeriesOperator):
     """Base of the operators that write rows to files and import them.
 
     :param datasource: name of an existing data source (templated).
