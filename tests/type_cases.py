@@ -227,6 +227,7 @@ def _polars() -> Iterator[tuple[str, Any, str, list[Any]]]:
     yield "List", pl.Series([[1, None], []]), "Array(Nullable(Int64))", [[1, None], []]
     yield "Array", pl.Series([[1, 2]], dtype=pl.Array(pl.Int64, 2)), "Array(Int64)", [[1, 2]]
     yield "Struct", pl.Series([{"a": 1, "b": "x"}]), "Tuple(a Int64, b String)", [{"a": 1, "b": "x"}]
+    yield "Map", pl.Series([{"k": 1}, {}], dtype=pl.Map(pl.String, pl.Int64)), "Map(String, Int64)", [{"k": 1}, {}]
     yield "Null", pl.Series([None, None]), "Nullable(Int8)", [NONE, NONE]
 
 

@@ -24,7 +24,7 @@ def test_each_type_of_clickhouse_is_in_both_tables():
 def test_every_type_of_polars_is_there():
     """Those that are refused are in the page, too."""
     kinds = {name for name, kind in vars(pl).items() if inspect.isclass(kind) and issubclass(kind, pl.DataType)}
-    for name in kinds - {"DataType", "Unknown", "Utf8", "BaseExtension", "Extension", "Object", "Map"}:
+    for name in kinds - {"DataType", "Unknown", "Utf8", "BaseExtension", "Extension", "Object"}:
         assert name in types_of("polars"), name
 
 
