@@ -140,6 +140,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         """Replace the interval."""
         with clear_failure():
             self._check()
+            self.check_workspace(destroys=True)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
             self.check_workspace(destroys=True)

@@ -92,6 +92,7 @@ class TinybirdLoadOperator(FilesOperator):
         with clear_failure():
             mode = self._checked_mode()
             self.quarantine_policy()
+            self.check_workspace(destroys=mode is ImportMode.REPLACE)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
             self.check_workspace(destroys=mode is ImportMode.REPLACE)

@@ -137,7 +137,7 @@ class TinybirdSinkOperator(TinybirdJobOperator):
         return job_xcom(job)
 
 
-class TinybirdPopulateOperator(TinybirdJobOperator):
+class TinybirdPopulateOperator(TinybirdGuardedOperator, TinybirdJobOperator):
     """Fill a materialized view from the rows that its source holds; Classic workspaces only.
 
     Token scope: ``PIPES:CREATE``. Returns ``job_id, status, job``.
@@ -151,10 +151,18 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
     :param unlink_on_populate_error: take the view off its source when this fails.
     :param on_demand_compute: run on compute of its own (paid plans).
 
-    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` (the connection's
+    ``workspace`` is checked with ``truncate``) and :class:`~airflow_provider_tinybird.operators.job.TinybirdJobOperator`.
     """
 
-    template_fields: Sequence[str] = ("tinybird_conn_id", "pipe", "node", "populate_subset", "populate_condition")
+    template_fields: Sequence[str] = (
+        "tinybird_conn_id",
+        "pipe",
+        "node",
+        "populate_subset",
+        "populate_condition",
+        "expected_workspace",
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = {"populate_condition": "sql"}
     template_ext: Sequence[str] = (".sql",)
 
@@ -190,6 +198,11 @@ class TinybirdPopulateOperator(TinybirdJobOperator):
             unlink_on_populate_error=self.unlink_on_populate_error,
             on_demand_compute=self.on_demand_compute,
         )
+
+    def before_submit(self, earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:  # noqa: ARG002
+        """See that it is the right workspace."""
+        self.check_workspace(destroys=self.truncate)
+        return {}
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""

@@ -22,7 +22,9 @@ from airflow_provider_tinybird.operators.datasources import (
     TinybirdDeleteOperator,
     TinybirdTruncateOperator,
 )
-from airflow_provider_tinybird.operators.pipes import TinybirdCopyOperator
+from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
+from airflow_provider_tinybird.operators.load import TinybirdLoadOperator
+from airflow_provider_tinybird.operators.pipes import TinybirdCopyOperator, TinybirdPopulateOperator
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -230,6 +232,9 @@ class TestWorkspace:
         (TinybirdTruncateOperator, {"datasource": "flights", "quarantine": True}),
         (TinybirdAppendUrlOperator, {"datasource": "flights", "url": "https://h/x.csv", "mode": "replace"}),
         (TinybirdCopyOperator, {"pipe": "daily", "mode": "replace"}),
+        (TinybirdPopulateOperator, {"pipe": "daily", "node": "mv", "truncate": True}),
+        (TinybirdLoadOperator, {"datasource": "flights", "data": [{"a": 1}], "mode": "replace"}),
+        (TinybirdReplaceIntervalOperator, {"datasource": "flights", "data": [{"day": "2013-01-01"}], "column": "day"}),
     )
 
     @pytest.mark.parametrize("where", ["argument", "connection"])
