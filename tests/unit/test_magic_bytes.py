@@ -11,7 +11,7 @@ from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.magic_bytes import is_gzipped
 
 CSV, NDJSON, PARQUET = FileFormat.CSV, FileFormat.NDJSON, FileFormat.PARQUET
-ZIPPED = gzip.compress(b"x")
+ZIPPED = gzip.compress(b"x", mtime=0)  # it is in the names of tests, which must be the same in each process
 
 
 @pytest.mark.parametrize(
