@@ -182,6 +182,20 @@ def test_loads(airflow, tinybird, flights):
     assert run.results["send_newark"]["successful_rows"] == dict(per_airport(left))["EWR"]
 
 
+def test_large_loads(airflow, tinybird, flights):
+    left = flights[flights["dep_time"].notna()]
+    moments = pd.to_datetime(left["time_hour"], utc=True)
+    week = (moments.dt.day >= 7) & (moments.dt.day < 14)
+    delays = left["dep_delay"].where(~week, left["dep_delay"].clip(lower=0))
+    for _ in range(2):
+        run = airflow.run("tinybird_large_loads")
+        assert_green(run)
+        assert tinybird.rows("SELECT count(), sum(delay) FROM departures") == [(len(left), int(delays.sum()))]
+    corrected = tinybird.rows("SELECT count() FROM departures WHERE batch_id = 'corrected'")
+    assert corrected == [(run.results["correct_week"]["rows"],)] == [(week.sum(),)]
+    assert (run.results["load_month"]["via"], run.results["load_month"]["rows"]) == ("files", len(left))
+
+
 def test_delete(airflow, tinybird, flights):
     run = airflow.run("tinybird_delete", flights_url=tinybird.flights_url, before_day=4)
     assert_green(run)
