@@ -7,15 +7,19 @@ told apart by the columns of the partition key alone, and Tinybird computes the 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from airflow_provider_tinybird.api.client import Client
+from airflow_provider_tinybird.api.errors import ApiError
 from airflow_provider_tinybird.api.models import Datasource
 from airflow_provider_tinybird.api.query import sql as query
 from airflow_provider_tinybird.intervals import Interval, Kind, TimeColumn, block, instant, literal, quoted, time_type
+
+log = logging.getLogger(__name__)
 
 MOST = 5000
 """Combinations of values of the partition key that are told apart."""
@@ -120,8 +124,12 @@ def partitions_of(client: Client, values: KeyValues) -> list[str] | None:
     if not values.is_complete:
         return None
     runs, found = values.runs(), set()
-    for start in range(0, len(runs), _AT_ONCE):
-        found |= _ask(client, values.key, runs[start : start + _AT_ONCE])
+    try:
+        for start in range(0, len(runs), _AT_ONCE):
+            found |= _ask(client, values.key, runs[start : start + _AT_ONCE])
+    except ApiError as e:  # only if old rows are left over is it needed
+        log.info("It cannot be told which partitions the rows are in: %s", e)
+        return None
     return sorted(found)
 
 
@@ -129,7 +137,11 @@ def is_aligned(client: Client, key: PartitionKey, interval: Interval) -> bool | 
     """Tell whether no partition is partly in an interval; ``None`` where that cannot be told."""
     if key.plain or key.moment is None or key.moment.name != interval.column.name:
         return None
-    before, first, last, behind = (_one(client, key, edge) for edge in interval.edges)
+    try:
+        before, first, last, behind = (_one(client, key, edge) for edge in interval.edges)
+    except ApiError as e:
+        log.info("It cannot be told where partitions begin and end: %s", e)
+        return None
     return before != first and last != behind
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import datetime as dt
 import gzip
+import importlib
 import json
 import logging
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException
+from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow_provider_tinybird.operators import interval
 from airflow_provider_tinybird.operators.interval import (
     EmptyIntervalError,
@@ -283,3 +288,87 @@ def test_rows_in_quarantine_are_not_missed(box):
     rows = [{"at": "2013-01-01", "n": n, "carrier": "new"} for n in (1, "many", 3)]
     value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), rows, on_quarantine="warn")
     assert (value["rows"], value["quarantine_rows"]) == (2, 1)
+
+
+def test_deferred_at_each_job(box, monkeypatch):
+    """The import and the delete of what is left over, each through its trigger, with what is stored in between as JSON."""
+    wait = TinybirdReplaceIntervalOperator.wait_for_job
+    monkeypatch.setattr(
+        TinybirdReplaceIntervalOperator, "wait_for_job", lambda *args, patience=0: wait(*args, patience=0.0)
+    )
+    name = table(box, "t1", "Date", "at")
+    put(box, name, [{"at": f"2013-01-0{day}", "n": 1, "carrier": "old"} for day in (1, 2, 3)])
+    rows = [{"at": "2013-01-01", "n": 1, "carrier": "new"}]
+
+    def made() -> TinybirdReplaceIntervalOperator:
+        return TinybirdReplaceIntervalOperator(
+            task_id="t",
+            datasource=name,
+            column="at",
+            data=rows,
+            start=utc(2013, 1, 1),
+            end=utc(2013, 1, 3),
+            deferrable=True,
+            poll_interval=0.05,
+        )
+
+    waits = []
+    step = partial(made().execute, {})
+    while True:
+        try:
+            value = step()
+            break
+        except TaskDeferred as wait_:
+            waits.append(wait_)
+            event = asyncio.run(only_event(*json.loads(json.dumps(wait_.trigger.serialize()))))
+            step = partial(getattr(made(), wait_.method_name), {}, event, **json.loads(json.dumps(wait_.kwargs)))
+    assert len(waits) == 2
+    assert shape(box, name) == counts(new=1, old=1)
+    assert (value["rows"], value["rows_deleted"]) == (1, 1)
+
+
+async def only_event(path: str, arguments: dict[str, Any]) -> Any:
+    module, _, name = path.rpartition(".")
+    (event,) = [one.payload async for one in getattr(importlib.import_module(module), name)(**arguments).run()]
+    return event
+
+
+def test_kill_cancels_its_job_and_old_rows_stay(box):
+    name = table(box, "t1", "Date", "at")
+    put(box, name, [{"at": "2013-01-01", "n": 1, "carrier": "old"}])
+    box.plan_job(name, hold="waiting")
+    operator = TinybirdReplaceIntervalOperator(
+        task_id="t",
+        datasource=name,
+        column="at",
+        data=[{"at": "2013-01-01", "n": 1, "carrier": "new"}],
+        start=utc(2013, 1, 1),
+        end=utc(2013, 1, 2),
+    )
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            operator.execute({})
+        except Exception as e:
+            errors.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while operator._running_job_id is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    operator.on_kill()
+    thread.join(30)
+    assert [job["status"] for job in box.jobs()] == ["cancelled"]
+    assert shape(box, name) == counts(old=1)
+    assert "was cancelled" in str(errors)
+
+
+def test_another_workspace_is_left_alone(box):
+    name = table(box, "t1", "Date", "at")
+    put(box, name, [{"at": "2013-01-01", "n": 1, "carrier": "old"}])
+    rows = [{"at": "2013-01-01", "n": 1, "carrier": "new"}]
+    with pytest.raises(AirflowFailException, match="production"):
+        swap(name, utc(2013, 1, 1), utc(2013, 1, 2), rows, expected_workspace="production")
+    assert shape(box, name) == counts(old=1)
