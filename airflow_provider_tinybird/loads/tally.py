@@ -8,6 +8,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_tinybird import wording
 from airflow_provider_tinybird.api.models import EventsResult
 from airflow_provider_tinybird.loads.pieces import Piece
 
@@ -134,10 +135,14 @@ class Tally:
         """Say what was done."""
         seconds = max(self._clock() - self._began, 1e-9)
         skipped = f", {self._skipped:,} of the rows were in from an earlier attempt" if self._skipped else ""
+        size, speed = f"{self._bytes:,} bytes", ""
+        if self._bytes >= 1e6:
+            size, speed = f"{self._bytes / 1e6:.1f} MB", f" ({self._bytes / seconds / 1e6:.1f} MB/s)"
+        are = "is" if self._successful == 1 else "are"
+        requests = f"{self._batches:,} request{'' if self._batches == 1 else 's'}"
         return (
-            f"{self._successful:,} rows are in data source '{self.datasource}', {self._quarantined:,} in its quarantine: "
-            f"{self._batches:,} requests, {self._bytes / 1e6:.1f} MB in {seconds:.1f} s ({self._bytes / seconds / 1e6:.1f} MB/s)"
-            f"{skipped}."
+            f"{wording.rows(self._successful)} {are} in data source '{self.datasource}', {self._quarantined:,} in its quarantine: "
+            f"{requests}, {size} in {wording.duration(seconds)}{speed}{skipped}."
         )
 
     def state(self) -> str:
