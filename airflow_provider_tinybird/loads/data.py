@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +10,13 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.durable import Attempt, Store
 from airflow_provider_tinybird.loads.books import Books, NoBooks
 from airflow_provider_tinybird.loads.counts import Target
+from airflow_provider_tinybird.loads.errors import LoadInterruptedError
 from airflow_provider_tinybird.loads.exactly_once import ExactlyOnce
 from airflow_provider_tinybird.loads.ledger import Ledger, note_exactly_once
 from airflow_provider_tinybird.loads.load import send_batches
 from airflow_provider_tinybird.loads.options import Delivery, LoadOptions
 from airflow_provider_tinybird.loads.tally import LoadResult, rows_of
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches, check
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +61,7 @@ def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMe
     if options.delivery is not Delivery.EXACTLY_ONCE:
         if memory.store is None:
             if memory.attempt.is_retry and options.delivery is Delivery.AT_MOST_ONCE:
-                log.warning(
-                    "This is a retry, and this Airflow has nowhere to remember what an earlier attempt sent (3.3 and later have): all "
-                    "of the data is sent. Where the worker of that attempt died its rows are doubled; delivery='exactly_once' finds out.",
-                )
+                raise _not_remembered(datasource)
             return NoBooks()
         return Ledger(memory.store, memory.attempt, datasource, options.delivery)
     if not memory.load_id:
@@ -77,3 +72,13 @@ def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMe
     target = Target.opened(client, datasource, options.batch_id_column or "")
     note_exactly_once(memory.store, memory.attempt, datasource)
     return ExactlyOnce(target, memory.load_id, is_retry=memory.attempt.is_retry)
+
+
+def _not_remembered(datasource: str) -> LoadInterruptedError:
+    # An attempt that failed knew that nothing was in, or it would not be retried; of one whose worker died nobody knows.
+    return LoadInterruptedError(
+        f"This is a retry, and Airflow before 3.3 has nowhere to remember what an earlier attempt sent to '{datasource}': where its worker "
+        "died, rows may be in, and sending all again would double them. Nothing was sent by this attempt. Look at the rows; clear the task "
+        "to send all of it again, or mark it as success. delivery='exactly_once' finds out by itself, and where rows may be doubled "
+        "'at_least_once' just sends again."
+    )

@@ -171,10 +171,13 @@ class TinybirdLoadOperator(FilesOperator):
         return True
 
     def _send_events(self, context: Context, rows: Rows) -> dict[str, Any]:
+        attempt = attempt_of(context, int(self.retries or 0))
+        if not self.durable:  # asks for a retry that knows nothing of the attempt before
+            attempt = Attempt(max_tries=attempt.max_tries)
         memory = LoadMemory(
             load_id=load_id_of(context, self),
             store=task_state_store(context) if self.durable else None,
-            attempt=attempt_of(context, int(self.retries or 0)),
+            attempt=attempt,
         )
         began = time.monotonic()
         bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())

@@ -176,6 +176,17 @@ class TestAtMostOnce:
         with pytest.raises(AirflowFailException, match="In: row 0"):
             operator.execute({})
 
+    def test_without_a_store_a_retry_sends_nothing(self, tinybird, execute, monkeypatch):
+        """Nobody knows whether the attempt before died with rows in."""
+        tinybird.on(EVENTS, accept)
+        monkeypatch.setattr("airflow_provider_tinybird.operators.events.task_state_store", lambda _: None)
+        with pytest.raises(AirflowFailException, match="Nothing was sent by this attempt"):
+            execute(two_digits(2), try_number=2)
+        assert sent(tinybird) == []
+        execute(two_digits(2), try_number=3, max_tries=4)  # cleared
+        execute(two_digits(2), try_number=2, delivery="at_least_once")
+        assert sent(tinybird) == [10, 11, 10, 11]
+
 
 class TestAtLeastOnce:
     def test_what_was_under_way_is_sent_again(self, tinybird, execute, die):
