@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -48,8 +49,8 @@ class LoadClient:
     own: set[int] = field(default_factory=set)
     copied: Counter[int] = field(default_factory=Counter)
 
-    def run(self, seconds: float) -> None:
-        """Call until the time is over, and finish the call that is under way."""
+    def run(self, seconds: float = math.inf, calls: float = math.inf) -> None:
+        """Call until the time is over, or so many calls were made, and finish the call that is under way."""
         chance = random.Random(self.number)  # the same calls in each run
         kinds = (
             *(self.events_waited, self.events_accepted, self.events_own, self.append, self.sql) * 2,
@@ -58,7 +59,7 @@ class LoadClient:
         ends = time.monotonic() + seconds
         self._next = 0
         with httpx.Client(base_url=self.base_url, headers=self.headers, timeout=60) as self._http:
-            while time.monotonic() < ends:
+            while time.monotonic() < ends and self.calls.total() < calls:
                 kind = chance.choice(kinds)
                 try:
                     kind()
@@ -165,10 +166,13 @@ class LoadClient:
         return found
 
 
-def run_load(base_url: str, headers: dict[str, str], clients: int, seconds: float) -> list[LoadClient]:
-    """Let clients call at the same time, for a sandbox that has the project of ``write_project``."""
+def run_load(base_url: str, headers: dict[str, str], clients: int, **until: float) -> list[LoadClient]:
+    """Let clients call at the same time, for a sandbox that has the project of ``write_project``.
+
+    :param until: ``seconds``, or ``calls`` of each client.
+    """
     load = [LoadClient(number, base_url, headers) for number in range(clients)]
-    threads = [threading.Thread(target=client.run, args=(seconds,)) for client in load]
+    threads = [threading.Thread(target=client.run, kwargs=until) for client in load]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -25,7 +25,7 @@ def test_mixed_calls(tmp_path):
     """Events, appends, SQL, endpoints, copies, deletes and truncates of 12 clients: no error, no row lost or doubled."""
     write_project(tmp_path, CLIENTS)
     with SandboxProcess("--project", tmp_path) as server:
-        load = run_load(server.base_url, server.headers, CLIENTS, seconds=5)
+        load = run_load(server.base_url, server.headers, CLIENTS, calls=25)
         assert [problem for client in load for problem in client.problems()] == []
         calls = sum((client.calls for client in load), start=type(load[0].calls)())
         assert len(calls) == 10, calls
