@@ -166,6 +166,17 @@ class Memory:
             self._store.set(key, {"version": 1, "max_tries": self.attempt.max_tries, "fingerprint": fingerprint})
         return True
 
+    def first_facts(self, about: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Note what a first attempt found, and return it to later ones, which may see what it did; ``about`` says what it is about."""
+        key = f"{self._key}/facts"
+        stamp = {"version": 1, "max_tries": self.attempt.max_tries, "about": about}
+        stored = None if self._store is None else self._store.get(key)
+        if isinstance(stored, Mapping) and stamp.items() <= stored.items():
+            return {**stored["facts"]}
+        if self._store is not None:
+            self._store.set(key, {**stamp, "facts": dict(facts)})
+        return facts
+
     def blank(self, submission: Submission) -> Record:
         """Make a record of a submission, without a job."""
         now = time.time()

@@ -1,6 +1,7 @@
 """A year of flights, month by month: backfilled, one month corrected, one carrier deleted, and a row that does not fit seen.
 
-Each month is a replace of its partition, so that a month, or all of it, may run again and leaves each flight once.
+Each month is swapped as an interval of time, so that a month, or all of it, may run again and leaves each flight once. Months are those of
+UTC, as in the partitions of the data source.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from airflow_provider_tinybird.operators.datasources import (
     TinybirdDeleteOperator,
     TinybirdTruncateOperator,
 )
+from airflow_provider_tinybird.operators.load import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.query import TinybirdQueryOperator
 
 try:
@@ -24,7 +26,7 @@ except ImportError:  # Airflow 2.11
     from airflow.models.baseoperator import chain
 
 YEAR = Path(__file__).parent / "data" / "flights_2013_one_in_20.csv.gz"
-MARCH = "year = 2013 AND month = 3"
+MARCH = "2013-03"
 
 
 def read_year() -> Any:
@@ -32,6 +34,17 @@ def read_year() -> Any:
     import pandas as pd
 
     return pd.read_csv(YEAR, dtype=str, keep_default_na=False)
+
+
+def month_of(flights: Any) -> Any:
+    """The month of each flight in UTC, such as 2013-03."""
+    return flights["time_hour"].str[:7]
+
+
+def first_days(month: str) -> dict[str, str]:
+    """The interval of a month: its first day, and that of the next one."""
+    year, number = int(month[:4]), int(month[5:])
+    return {"start": f"{month}-01", "end": f"{year + number // 12}-{number % 12 + 1:02}-01"}
 
 
 @dag(
@@ -47,22 +60,22 @@ def read_year() -> Any:
     },
 )
 def tinybird_flights_year() -> None:
-    empty = TinybirdTruncateOperator(task_id="empty", datasource="flights", quarantine=True)
+    empty = TinybirdTruncateOperator(task_id="empty", datasource="year_of_flights", quarantine=True)
 
     # [START months]
     @task
     def months(params: dict[str, Any] | None = None) -> list[dict[str, str]]:
-        """A file for each month, and the condition on the partition that it replaces."""
-        found = []
-        for month, flights in read_year().groupby("month"):
+        """A file for each month, and its interval."""
+        year, found = read_year(), []
+        for month, flights in year.groupby(month_of(year)):
             path = f"{(params or {})['folder']}/flights_{month}.csv"
             flights.to_csv(path, index=False)
-            found.append({"path": path, "replace_condition": f"year = 2013 AND month = {month}"})
+            found.append({"path": path, **first_days(month)})
         return found
 
     # Tinybird takes 5 imports a minute: on a real workspace give the task a pool. A month without flights is red.
-    load_month = TinybirdAppendFileOperator.partial(
-        task_id="load_month", datasource="flights", mode="replace", min_rows=1_000, poll_interval=1
+    load_month = TinybirdReplaceIntervalOperator.partial(
+        task_id="load_month", datasource="year_of_flights", column="time_hour", poll_interval=1
     ).expand_kwargs(months())
     # [END months]
 
@@ -70,21 +83,21 @@ def tinybird_flights_year() -> None:
     @task
     def correct_march(params: dict[str, Any] | None = None) -> str:
         """March, where flights that left early count as on time."""
-        flights = read_year()
-        march = flights[flights["month"] == "3"].copy()
+        year = read_year()
+        march = year[month_of(year) == MARCH].copy()
         march.loc[march["dep_delay"].str.startswith("-"), "dep_delay"] = "0"
-        path = f"{(params or {})['folder']}/flights_3_corrected.csv"
+        path = f"{(params or {})['folder']}/flights_{MARCH}_corrected.csv"
         march.to_csv(path, index=False)
         return path
 
-    # The other months stay as they are, and readers see the old March or the new one.
-    replace_march = TinybirdAppendFileOperator(
+    # The other months stay as they are, and readers see the old March or the new one. Red where a flight of another month is in the file.
+    replace_march = TinybirdReplaceIntervalOperator(
         task_id="replace_march",
-        datasource="flights",
+        datasource="year_of_flights",
+        column="time_hour",
         path=correct_march(),
-        mode="replace",
-        replace_condition=MARCH,
-        min_rows=1_000,
+        poll_interval=1,
+        **first_days(MARCH),
     )
     # [END correct]
 
@@ -92,7 +105,7 @@ def tinybird_flights_year() -> None:
     # Counted first: red, and nothing deleted, where it is none, or more than one flight in a hundred.
     delete_carrier = TinybirdDeleteOperator(
         task_id="delete_carrier",
-        datasource="flights",
+        datasource="year_of_flights",
         delete_condition="carrier = '{{ params.carrier }}'",
         min_rows=1,
         max_fraction=0.01,
@@ -110,11 +123,11 @@ def tinybird_flights_year() -> None:
         return path
 
     append_stragglers = TinybirdAppendFileOperator(
-        task_id="append_stragglers", datasource="flights", path=stragglers(), max_quarantined_rows=1
+        task_id="append_stragglers", datasource="year_of_flights", path=stragglers(), max_quarantined_rows=1
     )
     see_quarantine = TinybirdQueryOperator(
         task_id="see_quarantine",
-        sql="SELECT carrier, flight, c__error_column AS columns FROM flights_quarantine",
+        sql="SELECT carrier, flight, c__error_column AS columns FROM year_of_flights_quarantine",
     )
     # [END quarantine]
 
@@ -122,7 +135,7 @@ def tinybird_flights_year() -> None:
         task_id="summary",
         sql="""
             SELECT month, count() AS flights, uniqExact(carrier) AS carriers, sum(dep_delay) AS delay
-            FROM flights GROUP BY month ORDER BY month
+            FROM year_of_flights GROUP BY month ORDER BY month
         """,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_tinybird import counts, jobs, submissions
-from airflow_provider_tinybird._compat import AirflowSkipException
+from airflow_provider_tinybird._compat import AirflowSkipException, task_state_store
 from airflow_provider_tinybird.api import datasources
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.dependencies import get_dependencies
@@ -21,7 +21,7 @@ from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.intervals import Interval, quoted, time_column
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
-from airflow_provider_tinybird.operators.base import clear_failure
+from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
@@ -55,8 +55,9 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     However often it runs, each row is there once afterwards. Rows before and behind the interval stay. Readers see the old rows or the
     new ones.
 
-    Token scope: ``DATASOURCES:CREATE`` and ``DATASOURCES:READ:<datasource>``. Returns ``rows, rows_deleted, start, end, job_id,
-    quarantine_rows, invalid_lines``.
+    Token scope: ``DATASOURCES:CREATE`` and ``DATASOURCES:READ:<datasource>``. Returns ``rows, rows_before, rows_deleted, start, end,
+    job_id, quarantine_rows, invalid_lines``: ``rows`` are those of the interval when it is done, ``rows_before`` those that the first
+    attempt found in it (before Airflow 3.3, where tasks remember nothing, the last one).
 
     It is one import that replaces by one condition. Tinybird takes old rows away only from the partitions that new rows are in, so the
     operator counts what is left elsewhere in the interval and deletes it, and is green only when the rows of the interval are as many as
@@ -143,7 +144,6 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             self.check_workspace(destroys=True)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
-            self.check_workspace(destroys=True)
             datasource = self.hook.send(datasources.get_datasource(self.datasource))
             interval = self._interval(datasource, context)
             rules = self._rules()
@@ -240,6 +240,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         key = partition_key(datasource)
         seen = Seen(interval, KeyValues(key) if key else None, target_columns(datasource))
         plan = Replaced.of(interval, key, self.datasource, str(datasource.engine.get("engine") or ""))
+        plan = plan.with_before(self._rows_before(context, plan.condition))
         if self.url is not None:
             submission = submissions.import_url(
                 self.datasource,
@@ -266,6 +267,13 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
         return self._nothing(context, plan, rules)
+
+    def _rows_before(self, context: Context, condition: str) -> int:
+        memory = Memory(
+            task_state_store(context) if self.durable else None, attempt_of(context, int(self.retries or 0))
+        )
+        found = {"rows_before": self._count(condition)}
+        return int(memory.first_facts(f"{self.datasource} {condition}", found)["rows_before"])
 
     def _of_file(self, file: Any, interval: Interval) -> Submission:
         return submissions.import_file(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import jobs, submissions
+from airflow_provider_tinybird import guards, jobs, submissions
 from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
@@ -40,7 +40,7 @@ class TinybirdLoadOperator(FilesOperator):
     """Load rows into a data source, however many: as events while they are few, else as files that Tinybird imports.
 
     Token scope: ``DATASOURCES:CREATE``, and ``DATASOURCES:READ:<datasource>`` for Parquet. Returns ``via, rows, files, bytes, job_ids,
-    quarantine_rows, invalid_lines``.
+    quarantine_rows, invalid_lines``; with ``replace`` also ``rows_before, rows_after``, the rows of the data source.
 
     Files are Parquet where the types of the rows are those of the data source, else gzipped NDJSON. One is on the worker's disk at a
     time; the next one is written while Tinybird imports the last. On Airflow 3.3 and later a retry goes on behind the files that are in,
@@ -95,7 +95,6 @@ class TinybirdLoadOperator(FilesOperator):
             self.check_workspace(destroys=mode is ImportMode.REPLACE)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
-            self.check_workspace(destroys=mode is ImportMode.REPLACE)
             memory = self._memory(context)
             ledger = memory.recall(self._target())
             rows = self._rows()
@@ -103,9 +102,11 @@ class TinybirdLoadOperator(FilesOperator):
                 if self._goes_as_events(mode, ledger, rows):
                     return self._send_events(context, rows)
             rules = self._rules()
-            if mode is ImportMode.REPLACE and (memory.attempt.is_retry or ledger.files or ledger.sent):
-                self._let_earlier_imports_end(memory.attempt, rules)
-                ledger = Ledger(target=ledger.target, max_tries=ledger.max_tries)
+            if mode is ImportMode.REPLACE:
+                if memory.attempt.is_retry or ledger.files or ledger.sent:
+                    self._let_earlier_imports_end(memory.attempt, rules)
+                ledger = self._from_the_start(ledger)
+                memory.remember(ledger)
             return self._load(context, rows, ledger, rules)
 
     def execute_complete(
@@ -130,7 +131,14 @@ class TinybirdLoadOperator(FilesOperator):
 
     def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
         ledger = self.load_files(context, rows, ledger, rules)
-        return self._result(ledger, rules.started_at) if ledger.files else self._nothing(context, rules)
+        return self._result(ledger, rules.started_at) if ledger.files else self._nothing(context, ledger, rules)
+
+    def _from_the_start(self, ledger: Ledger) -> Ledger:
+        """Begin again with the replace; what the first attempt found before it is kept."""
+        before = ledger.rows_before
+        if before is None:
+            before = guards.count_rows(self.hook.client, self.datasource)
+        return Ledger(target=ledger.target, max_tries=ledger.max_tries, rows_before=before)
 
     # What goes which way
 
@@ -210,7 +218,7 @@ class TinybirdLoadOperator(FilesOperator):
 
     # Without rows, and at the end
 
-    def _nothing(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
+    def _nothing(self, context: Context, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
         empty = {"via": "files", "rows": 0, "files": 0, "bytes": 0, "job_ids": []}
         if self.mode == ImportMode.APPEND.value:
             self.log.info("There are no rows: nothing was sent.")
@@ -222,18 +230,18 @@ class TinybirdLoadOperator(FilesOperator):
             )
         if self.on_empty == "keep":
             self.log.info("There are no rows: what is in '%s' stays, as on_empty='keep' says.", self.datasource)
-            return empty
+            return empty | self._rows_around(ledger)
         self.log.info("There are no rows: what is there is deleted, as on_empty='delete' says.")
         if self.replace_condition is None:
             self.hook.truncate(self.datasource)
-            return empty
+            return empty | self._rows_around(ledger)
         submission = submissions.delete_rows(self.datasource, self.replace_condition, lightweight=False)
         started = self.start_job(self._starter(context), submission, rules)
         outcome = jobs.watch_job(self.hook.client, jobs.Watch(started.job.id, self.rules_of(started, rules)))
         if outcome is None:  # only with a patience
             raise AssertionError("the watch ended without an outcome")
         job = self._job_done(outcome)
-        return empty | {"rows_deleted": job.rows_affected}
+        return empty | {"rows_deleted": job.rows_affected} | self._rows_around(ledger)
 
     def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
@@ -246,7 +254,13 @@ class TinybirdLoadOperator(FilesOperator):
             "job_ids": list(ledger.jobs),
             "quarantine_rows": ledger.quarantined,
             "invalid_lines": ledger.invalid,
+            **self._rows_around(ledger),
         }
+
+    def _rows_around(self, ledger: Ledger) -> dict[str, Any]:
+        if self.mode == ImportMode.APPEND.value:
+            return {}
+        return {"rows_before": ledger.rows_before, "rows_after": guards.count_rows(self.hook.client, self.datasource)}
 
     @contextmanager
     def _clear_source(self) -> Iterator[None]:

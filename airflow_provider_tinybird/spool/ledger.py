@@ -57,6 +57,7 @@ class Ledger:
     :param invalid: lines that could not be read.
     :param jobs: ids of the newest jobs.
     :param sent: the file behind them.
+    :param rows_before: rows that a replace found in the data source; ``None`` where that is not known.
     """
 
     target: str
@@ -71,6 +72,7 @@ class Ledger:
     jobs: tuple[str, ...] = ()
     sent: SentFile | None = None
     version: int = field(default=1)
+    rows_before: int | None = None
 
     def about_to_send(self, file: SpooledFile) -> Ledger:
         """Note that a file is about to be sent."""

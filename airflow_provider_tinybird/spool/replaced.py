@@ -24,6 +24,7 @@ class Replaced:
     :param condition: the interval as an SQL condition.
     :param key: the partition key as an SQL text; empty where there is none, or it cannot be told.
     :param merges: whether the engine merges rows away, so that their number says little.
+    :param rows_before: rows of the interval that were there before.
     :param rows: rows that were sent and are in the interval; ``None`` where they were not looked at.
     :param is_exact: whether no others were sent.
     :param partitions: partitions that they are in; ``None`` where that cannot be told.
@@ -41,6 +42,7 @@ class Replaced:
     condition: str
     key: str
     merges: bool
+    rows_before: int | None = None
     rows: int | None = None
     is_exact: bool = True
     partitions: tuple[str, ...] | None = None
@@ -62,6 +64,10 @@ class Replaced:
             key=key.text if key else "",
             merges=engine not in _PLAIN_ENGINES,
         )
+
+    def with_before(self, rows: int) -> Replaced:
+        """Note what was there before."""
+        return replace(self, rows_before=rows)
 
     def with_rows(self, rows: int, *, is_exact: bool, partitions: list[str] | None) -> Replaced:
         """Note what is sent."""
@@ -145,6 +151,7 @@ class Replaced:
         """Make what the task returns."""
         return {
             "rows": found,
+            "rows_before": self.rows_before,
             "rows_deleted": self.deleted,
             "start": self.start,
             "end": self.end,

@@ -13,6 +13,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -261,6 +262,39 @@ class TestEmpty:
         value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), [], on_empty="delete")
         assert shape(box, name) == counts(old=1)
         assert (value["rows"], value["rows_deleted"]) == (0, 1)
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_what_was_there_before_is_what_the_first_attempt_found(box, monkeypatch, has_store):
+    name = table(box, "t1", "Date", "toYYYYMM(at)")
+    put(box, name, [{"at": f"2013-01-{day}", "n": 1, "carrier": "old"} for day in (10, 11, 20)])
+    store = SimpleNamespace(kept={})
+    store.get, store.set = store.kept.get, store.kept.__setitem__
+
+    def run(try_number: int, max_tries: int = 3) -> Any:
+        context: dict[str, Any] = {"ti": SimpleNamespace(try_number=try_number, max_tries=max_tries, map_index=-1)}
+        if has_store:
+            context["task_state_store"] = store
+        new = hourly(utc(2013, 1, 10), 5, days_only=True)
+        times = {"start": utc(2013, 1, 10), "end": utc(2013, 1, 12), "poll_interval": 0.05}
+        operator = TinybirdReplaceIntervalOperator(
+            task_id="t", datasource=name, column="at", data=new, retries=3, **times
+        )
+        return operator.execute(context)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TinybirdReplaceIntervalOperator, "_verified", lambda *_: worker_dies())
+        with pytest.raises(KeyboardInterrupt):
+            run(1)
+    assert shape(box, name) == counts(new=5, old=1)
+    value = run(2)
+    assert (value["rows_before"], value["rows"]) == (2 if has_store else 5, 5)
+    cleared = run(3, max_tries=5)
+    assert (cleared["rows_before"], cleared["rows"]) == (5, 5)
+
+
+def worker_dies() -> None:
+    raise KeyboardInterrupt
 
 
 class TestWarnings:

@@ -205,6 +205,15 @@ class TestReplace:
         value = run_here(TinybirdLoadOperator, datasource="flights", data=frame(), mode="replace", **MANY)
         assert box.rows(SUM) == [expected()]
         assert imports(box)[-value["files"] :] == ["replace", *["append"] * (value["files"] - 1)]
+        assert (value["rows_before"], value["rows_after"]) == (4, ROWS)
+
+    def test_rows_around_it_are_known_after_deferrals(self, box, monkeypatch):
+        box.fill()
+        wait = TinybirdLoadOperator.wait_for_job
+        monkeypatch.setattr(TinybirdLoadOperator, "wait_for_job", lambda *args, patience=0: wait(*args, patience=0.0))
+        value, waits = run_to_the_end(data=frame, mode="replace")
+        assert waits > 2
+        assert (value["rows_before"], value["rows_after"]) == (4, ROWS)
 
     def test_condition(self, box, run_here):
         box.fill()
@@ -230,14 +239,14 @@ class TestReplace:
 
     def test_no_rows_keep(self, box):
         box.fill()
-        attempt(None, 1, data=[], mode="replace", on_empty="keep")
-        assert box.count() == 4
+        value = attempt(None, 1, data=[], mode="replace", on_empty="keep")
+        assert (value["rows_before"], value["rows_after"], box.count()) == (4, 4, 4)
 
     @pytest.mark.parametrize(("condition", "left"), [(None, 0), ("carrier = 'UA'", 2)])
     def test_no_rows_delete(self, box, condition, left):
         box.fill()
-        attempt(None, 1, data=[], mode="replace", replace_condition=condition, on_empty="delete")
-        assert box.count() == left
+        value = attempt(None, 1, data=[], mode="replace", replace_condition=condition, on_empty="delete")
+        assert (value["rows_before"], value["rows_after"], box.count()) == (4, left, left)
 
 
 class TestRetry:
@@ -255,6 +264,8 @@ class TestRetry:
         value = attempt(store, 2, data=frame(), via="files", mode=mode)
         assert box.rows(SUM) == [expected()]
         assert value["rows"] == ROWS
+        if mode == "replace":
+            assert (value["rows_before"], value["rows_after"]) == (0, ROWS)
         again = len(imports(box)) - before
         # An append goes on behind what is in; a replace begins again, unless it is itself under way.
         assert again == (value["files"] - files if mode == "append" or files == 1 else value["files"])
