@@ -38,7 +38,11 @@ ARGUMENTS: dict[str, Make] = {
     },
     "TinybirdAppendFileOperator": lambda url, file, job: {"datasource": "flights", "path": str(file)},
     "TinybirdTruncateOperator": lambda url, file, job: {"datasource": "flights"},
-    "TinybirdDeleteOperator": lambda url, file, job: {"datasource": "flights", "delete_condition": "delay > 1"},
+    "TinybirdDeleteOperator": lambda url, file, job: {
+        "datasource": "flights",
+        "delete_condition": "delay > 1",
+        "allow_all": True,  # the one row of CSV may be all there is
+    },
     "TinybirdEventsOperator": lambda url, file, job: {
         "datasource": "flights",
         "data": [{"day": "2013-01-01", "carrier": "UA", "delay": 1}],
