@@ -74,6 +74,7 @@ def test_a_delete(box, run, lines):
     deferred = _run(run, "TinybirdDeleteOperator", datasource="flights", delete_condition="delay\n  > 10")
     assert without_work(lines()) == [
         "Asking Tinybird at URL to delete rows of data source 'flights' (delete_condition='delay > 10').",
+        "2 rows are about to be deleted.",
         *course("delete", deferred=deferred),
         "Done: delete job ID, after TIME.",
         "Deleted 2 rows of data source 'flights'.",
