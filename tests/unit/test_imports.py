@@ -78,7 +78,10 @@ def test_parsing_a_dag_does_not_wait_for(heavy: str, all_loaded: dict[str, list[
 
 @pytest.fixture(scope="module")
 def all_loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    return load(without_sandbox(), tmp_path_factory.mktemp("airflow"))
+    # What Airflow brings by itself is its own: 3.0 needs starlette as soon as it is imported.
+    airflow = ["airflow", "airflow.providers.common.sql.hooks.sql"]
+    loaded = load([*airflow, *without_sandbox()], tmp_path_factory.mktemp("airflow"))
+    return {name: brought for name, brought in loaded.items() if name not in airflow}
 
 
 def test_api_is_free_of_airflow(tmp_path: Path) -> None:
