@@ -78,9 +78,11 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` after which it is not sent again.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
-        loop = tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline))
-        result: T = loop(self._send_once, call)
-        return result
+        # The loop is not handed the call: its state refers to itself, and would keep each body in memory for a long while.
+        for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
+            with attempt:
+                return self._send_once(call)
+        raise AssertionError("the loop ends with a result or an error")
 
     def download(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
         """Send a call and write its answer out as it comes in, in constant memory.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+import sys
 import threading
 import types
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from unit.loads.small import EVENTS, ROW, accept, numbers, rows, two_digits
 
+from airflow_provider_tinybird.api import events
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import (
     AccessDeniedError,
@@ -396,3 +399,17 @@ def test_what_the_source_raises_before_anything_is_in_comes_through_as_it_is(cli
         load_data(client, "flights", nothing, LoadOptions())
     assert caught.value is skip
     assert caught.value.__cause__ is None
+
+
+def test_a_body_is_let_go_once_it_is_in(client, tinybird):
+    """Without the garbage collector, which seldom comes by where objects are few and large."""
+    tinybird.on(EVENTS, accept)
+    body = b'{"n":1}\n' * 1000
+    gc.disable()
+    try:
+        before = sys.getrefcount(body)
+        client.send(events.send_events("flights", body))
+        assert sys.getrefcount(body) == before
+    finally:
+        gc.enable()
+    assert len(tinybird.requests) == 1
