@@ -30,7 +30,7 @@ def test_a_workspace_that_a_client_makes_holds_the_project(server, client):
     token = listed["Tinybird_Local_Build_0123"]["token"]
     assert made.json()["token"] == token
     found = httpx.get(f"{server.base_url}/v0/datasources", headers={"Authorization": f"Bearer {token}"}).json()
-    assert [one["name"] for one in found["datasources"]] == ["events", "sales", "sales_by_shop", "totals"]
+    assert sorted(one["name"] for one in found["datasources"]) == ["events", "sales", "sales_by_shop", "totals"]
     server.reset()
     assert len(client.get("/v1/user/workspaces").json()["workspaces"]) == 1
 
