@@ -15,7 +15,7 @@ DEFAULT_MAX_BYTES = 10_000_000
 
 _FIRST_SLICE = 256
 _GROWTH = 16  # a slice is at most so much longer than the one before: one short row says little about the next
-_SLICE_BYTES = 4_000_000  # encoding takes a few times this much memory, however large the bodies and the data are
+_SLICE_BYTES = 2_000_000  # encoding takes a few times this much memory, however large the bodies and the data are
 _SHORTEST_ROW = len(b"{}\n")
 
 
@@ -66,6 +66,8 @@ def batches(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: i
             pace.learn(encoded)
             start += encoded.rows
             yield from packer.add(encoded)
+            del encoded
+        del source  # what it held is not needed while the next is made
     yield from packer.rest()
 
 
@@ -95,7 +97,7 @@ class _Packer:
         self._max_bytes = max_bytes
         self._row_overhead = row_overhead
         self._size = 0  # with the overhead
-        self._pieces: list[memoryview] = []
+        self._body = _Body(max_bytes)
         self._rows = 0
 
     def add(self, encoded: Encoded) -> Iterator[Batch]:
@@ -129,15 +131,14 @@ class _Packer:
         return self._size + _SHORTEST_ROW + self._row_overhead > self._max_bytes
 
     def _take(self, piece: memoryview, rows: int) -> None:
-        self._pieces.append(piece)
+        self._body.append(piece)
         self._size += len(piece) + rows * self._row_overhead
         self._rows += rows
         self.position += rows
 
     def _flush(self) -> Batch:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        batch = Batch(body, self._rows, self.position - self._rows)
-        self._pieces, self._size, self._rows = [], 0, 0
+        batch = Batch(self._body.so_far(), self._rows, self.position - self._rows)
+        self._body, self._size, self._rows = _Body(self._max_bytes), 0, 0
         return batch
 
     def _too_long(self, size: int) -> EncodeError:
@@ -147,3 +148,28 @@ class _Packer:
             "or send the data as a file",
             row=self.position,
         )
+
+
+class _Body:
+    """Bytes that are written one behind the other. Pieces joined at the end would be in memory twice."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._room = memoryview(b"")
+        self._size = 0
+
+    def append(self, piece: memoryview) -> None:
+        end = self._size + len(piece)
+        if end > len(self._room):
+            self._grow(end)
+        self._room[self._size : end] = piece
+        self._size = end
+
+    def so_far(self) -> memoryview:
+        return self._room[: self._size].toreadonly()
+
+    def _grow(self, size: int) -> None:
+        """At first all that is allowed, unless that is unusually much: what is not written to takes no memory."""
+        room = memoryview(bytearray(max(size, min(self._max_bytes, max(DEFAULT_MAX_BYTES, 2 * size)))))
+        room[: self._size] = self._room[: self._size]
+        self._room = room

@@ -14,6 +14,7 @@ from airflow_provider_tinybird.ndjson.values import BINARY, INFINITE, YEARS
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # 0001-01-01 00:00:00 and 9999-12-31 23:59:59
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+_FIRST_EXPONENT = 1e6  # below it no version of Arrow writes whole numbers with an exponent
 
 
 def encode_array(array: Any) -> JsonColumn:
@@ -188,7 +189,9 @@ def _float(array: Any) -> JsonColumn:
     # columns refuse. Whole numbers of that size are common: an integer column with gaps, such as microseconds since 1970,
     # is a float in pandas.
     size = pc.abs(array)
-    large = pc.and_(pc.greater_equal(size, _scalar(1e6, array)), pc.less(size, _scalar(2.0**63, array)))
+    if (pc.max(size).as_py() or 0) < _FIRST_EXPONENT:
+        return nullable(texts)
+    large = pc.and_(pc.greater_equal(size, _scalar(_FIRST_EXPONENT, array)), pc.less(size, _scalar(2.0**63, array)))
     whole = pc.and_(large, pc.equal(pc.floor(array), array))
     if pc.any(whole).as_py():
         digits = _text(pc.cast(pc.if_else(whole, array, _scalar(0.0, array)), pa.int64()))

@@ -71,19 +71,27 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
 def _items(data: Iterable[object], pace: Pace) -> Iterator[Source]:
     """Runs of records as they come, anything else on its own. No more is taken from the iterator than is needed now."""
     items = iter(data)
-    records: list[Mapping[str, object]] = []
     for item in items:
-        if isinstance(item, Mapping):
-            records.append(item)
-            for following in islice(items, pace() - 1):
-                if type(following) is not dict and not isinstance(following, Mapping):  # the first test is the faster
-                    item = following
-                    break
-                records.append(following)
+        others = [item]
+        del item  # or a frame stays in memory until the iterator has made the next one
+        if isinstance(others[0], Mapping):
+            records, others = _run(others[0], items, pace() - 1)
             yield RecordsSource(records)
-            records = []
-        if not isinstance(item, Mapping):
-            yield from _walk(item, pace)
+            del records
+        while others:
+            yield from _walk(others.pop(), pace)
+
+
+def _run(
+    first: Mapping[str, object], items: Iterator[object], most: int
+) -> tuple[list[Mapping[str, object]], list[object]]:
+    """The record and those that follow it; and what came then, if that was no record."""
+    records = [first]
+    for item in islice(items, most):
+        if type(item) is not dict and not isinstance(item, Mapping):  # the first test is the faster
+            return records, [item]
+        records.append(item)
+    return records, []
 
 
 def _frame(data: object) -> Iterable[Source] | None:

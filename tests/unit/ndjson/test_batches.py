@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import tracemalloc
+import weakref
 from collections.abc import Iterator
 
 import pandas as pd
@@ -11,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_tinybird.ndjson import Batch, EncodeError, batches
+from airflow_provider_tinybird.ndjson.batches import DEFAULT_MAX_BYTES
 
 ROWS = 30_000
 TEXTS = [f"{n}:" + "é" * (n * 7919 % 97) for n in range(ROWS)]
@@ -114,9 +118,45 @@ def test_bodies_can_be_compared_and_hashed_like_bytes():
     assert memoryview(body).readonly
 
 
-def test_an_array_buffer_is_the_body_without_a_copy():
-    (batch,) = batches(pa.table({"n": list(range(200))}))
-    assert isinstance(batch.body, memoryview)
+def test_a_body_is_in_memory_once():
+    """While a body is made, the one before is alive: two of 10 MB, and in Arrow's memory no more than one slice."""
+    table = pa.table({"s": ["x" * 1000] * 40_000})
+    list(batches(table.slice(0, 1)))
+    usual, arrow = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(arrow)
+    tracemalloc.start()  # knows the memory of bodies; not Arrow's
+    try:
+        sizes = [len(batch.body) for batch in batches(table)]
+        highest = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(usual)
+    assert len(sizes) == 5
+    assert highest < 2.5 * DEFAULT_MAX_BYTES
+    assert arrow.max_memory() < 0.5 * DEFAULT_MAX_BYTES
+
+
+@pytest.mark.parametrize("limit", [25_000_000, 10**15])
+def test_bodies_beyond_the_usual_size(limit):
+    table = pa.table({"n": range(300_000), "s": ["x" * 90] * 300_000})
+    bodies = [bytes(batch.body) for batch in batches(table, max_bytes=limit)]
+    assert [json.loads(line)["n"] for line in b"".join(bodies).splitlines()] == list(range(300_000))
+    assert [len(body) > 20_000_000 for body in bodies] == ([True, False] if limit == 25_000_000 else [True])
+
+
+def test_a_frame_is_let_go_before_the_next_is_made():
+    alive: list[weakref.ref[pd.DataFrame]] = []
+
+    def data() -> Iterator[pd.DataFrame]:
+        for _ in range(5):
+            assert all(frame() is None for frame in alive)
+            frame = pd.DataFrame({"n": range(1000)})
+            alive.append(weakref.ref(frame))
+            yield frame
+            del frame
+
+    assert sum(batch.rows for batch in batches(data)) == 5000
+    assert len(alive) == 5
 
 
 def test_each_row_is_encoded_once(monkeypatch):
