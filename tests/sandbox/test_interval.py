@@ -9,8 +9,6 @@ import gzip
 import importlib
 import json
 import logging
-import threading
-import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from background import Background
 
 from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow_provider_tinybird.operators import interval
@@ -379,24 +378,14 @@ def test_kill_cancels_its_job_and_old_rows_stay(box):
         start=utc(2013, 1, 1),
         end=utc(2013, 1, 2),
     )
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            operator.execute({})
-        except Exception as e:
-            errors.append(e)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while operator._running_job_id is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    running = Background(operator)
+    running.start()
+    running.wait_for_job()
     operator.on_kill()
-    thread.join(30)
+    running.join(30)
     assert [job["status"] for job in box.jobs()] == ["cancelled"]
     assert shape(box, name) == counts(old=1)
-    assert "was cancelled" in str(errors)
+    assert "was cancelled" in str(running.error)
 
 
 def test_another_workspace_is_left_alone(box):

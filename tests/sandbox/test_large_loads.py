@@ -9,10 +9,7 @@ import importlib
 import json
 import logging
 import re
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +17,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from background import Background
 
 from airflow_provider_tinybird._compat import AirflowFailException, TaskDeferred
 from airflow_provider_tinybird.api.errors import JobFailedError
@@ -340,17 +338,11 @@ def test_the_quota_is_a_wait(box, monkeypatch):
 def test_kill_cancels_the_job_of_the_file_that_is_under_way(box):
     box.plan_job("flights", hold="working")
     operator = TinybirdLoadOperator(task_id="t", datasource="flights", data=frame(), via="files", **MANY)
-    thread = threading.Thread(target=lambda: suppress_all(operator), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while operator._running_job_id is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    running = Background(operator)
+    running.start()
+    running.wait_for_job()
     operator.on_kill()
-    thread.join(20)
+    running.join(20)
     assert [job["status"] for job in box.jobs()] == ["cancelled"]
     assert box.count() == 0
-
-
-def suppress_all(operator: Any) -> None:
-    with suppress(Exception):
-        operator.execute({})
+    assert "was cancelled" in str(running.error)
