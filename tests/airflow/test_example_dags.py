@@ -16,6 +16,7 @@ EXAMPLES = sorted((ROOT / "example_dags").glob("*.py"))
 DAGS = {path.stem for path in EXAMPLES}
 
 EVENTS = "SELECT toString(scheduled_at), carrier, flight, tailnum, origin, dest FROM cancellations ORDER BY ALL"
+NAMES = ["time_hour", "carrier", "flight", "origin", "dest"]
 PER_AIRPORT = "SELECT origin, count() FROM flights GROUP BY origin ORDER BY origin"
 
 
@@ -418,3 +419,32 @@ def test_flights_year(airflow, tinybird, tmp_path):
     [bad] = run.results["see_quarantine"]["data"]
     assert bad == {"carrier": year.iloc[-1]["carrier"], "flight": "EV4312", "columns": ["flight"]}
     assert "1 of 2 rows did not fit into data source 'year_of_flights'" in run.log
+
+
+def test_replace_day(airflow, tinybird, flights, tmp_path):
+    """A day whose last flight has not come yet, then twice all of it: the other days are as they were."""
+    all_of_it = flights[flights["time_hour"].str.startswith("2013-01-05")]
+    late = all_of_it.index[-1]
+    file = ROOT / "example_dags/data/flights_2013_01.csv.gz"
+    header, *lines = gzip.decompress(file.read_bytes()).splitlines()
+    del lines[late]
+    early = tmp_path / "early.csv"
+    early.write_bytes(b"\n".join([header, *lines]))
+    columns = ["toString(time_hour)", "carrier", "flight", "origin", "dest"]
+    others = "SELECT * FROM year_of_flights WHERE toDate(time_hour) != '2013-01-05' ORDER BY ALL"
+    day = f"SELECT {', '.join(columns)} FROM year_of_flights WHERE toDate(time_hour) = '2013-01-05' ORDER BY ALL"
+    assert_green(airflow.run("tinybird_flights_year", folder=str(tmp_path)))
+    before = tinybird.rows(others)
+    assert len(before) > 10_000
+    seen = None
+    for source, expected in ((early, all_of_it.drop(late)), (file, all_of_it), (file, all_of_it)):
+        run = airflow.run("tinybird_replace_day", folder=str(tmp_path), source=str(source))
+        assert_green(run)
+        hours = expected["time_hour"].str.replace("T", " ").str.removesuffix("Z")
+        rows = [(hour, *row[1:]) for hour, row in zip(hours, expected[NAMES].itertuples(index=False), strict=True)]
+        assert tinybird.rows(day) == sorted(rows)
+        assert tinybird.rows(others) == before
+        result = run.results["replace_day"]
+        assert result["rows"] == len(expected)
+        assert seen is None or result["rows_before"] == seen
+        seen = len(expected)
