@@ -59,7 +59,7 @@ def tinybird_large_loads() -> None:
     # [END load]
 
     # [START interval]
-    # In a DAG with a schedule, leave start and end out: they are the run's data interval then.
+    # In a DAG whose runs have data intervals, leave start and end out: they are the run's then.
     correct_week = TinybirdReplaceIntervalOperator(
         task_id="correct_week",
         datasource="departures",

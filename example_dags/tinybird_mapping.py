@@ -38,7 +38,7 @@ def tinybird_mapping() -> None:
     )
 
     # [START sql_file]
-    # The file is a template as well; in a DAG with a schedule its window is data_interval_start to data_interval_end.
+    # The file is a template as well. Where runs have data intervals, its window is data_interval_start to data_interval_end.
     extract = TinybirdQueryOperator(
         task_id="extract",
         sql="late_departures.sql",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import jinja2
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -448,3 +451,22 @@ def test_replace_day(airflow, tinybird, flights, tmp_path):
         assert result["rows"] == len(expected)
         assert seen is None or result["rows_before"] == seen
         seen = len(expected)
+
+
+@pytest.mark.parametrize("fraction", [0, 180_184], ids=["on the second", "within a second"])
+def test_window_that_looks_back(tinybird, fraction):
+    """The condition of the recipes as Airflow renders it, over a row every five minutes."""
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    [condition] = re.findall(r"^```sql\n(WHERE [^`]+data_interval_start[^`]+)^```$", page, re.M)
+    begin = datetime(2013, 1, 5, 0, 0, 0, fraction, tzinfo=UTC)
+    sql = jinja2.Template(condition, autoescape=True).render(
+        data_interval_start=begin,
+        data_interval_end=begin + timedelta(days=1),
+        macros=SimpleNamespace(timedelta=timedelta),
+    )
+    moments = "SELECT toDateTime('2013-01-04 00:00:00', 'UTC') + number * 300 AS time_hour FROM numbers(1000)"
+    [(count, first, last)] = tinybird.rows(
+        f"SELECT toUInt32(count()), toString(min(time_hour)), toString(max(time_hour)) FROM ({moments}) {sql}"
+    )
+    assert (first, last) == ("2013-01-04 23:00:00", "2013-01-05 23:50:00")
+    assert count == 299

@@ -32,6 +32,16 @@ def test_the_table_of_the_demo_has_the_numbers_of_pandas(demo_table):
     assert lines[at + 1 : at + 11] == demo_table
 
 
+def test_what_the_demo_says_is_as_it_says_it():
+    demo = (ROOT / "scripts" / "demo.py").read_text()
+    closing = re.findall(r"^  (?:example_dags/|docs/start\.md|make ).+$", demo, re.M)
+    assert len(closing) >= 3
+    assert [line for line in closing if line.strip('"') not in START] == []
+    project = ROOT / "example_dags" / "tinybird"
+    counts = [len(list(project.rglob(f"*.{kind}"))) for kind in ("datasource", "pipe")]
+    assert "{} data sources, {} pipes,".format(*counts) in START
+
+
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_its_links_lead_somewhere(link):
     assert link.startswith("https://") or (ROOT / link).exists()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,3 +82,15 @@ def test_the_tables_name_what_there_is():
     named = {name for cell in cells for name in re.findall(r"`(\w+)", cell)}
     public = {name for name in vars(TinybirdSandbox) if not name.startswith("_")}
     assert named | {"stop", "release_jobs"} == public
+
+
+def test_the_faults_from_the_start_on(project):
+    from airflow_provider_tinybird.sandbox.testing import TinybirdSandbox
+
+    with TinybirdSandbox(project / "tinybird", options=["--faults", str(project / "faults.json")]) as sandbox:
+        assert sandbox.faults_left() == 2  # one that happens twice, and one of a job
+        url = f"{sandbox.base_url}/v0/events?name=orders"
+        headers = {"Authorization": f"Bearer {sandbox.token}"}
+        answers = [httpx.post(url, headers=headers, content=b'{"shop": "Lyon"}').status_code for _ in range(2)]
+        assert answers == [429, 429]
+        assert sandbox.faults_left() == 1
