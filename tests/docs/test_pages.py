@@ -103,3 +103,10 @@ def from_hook(node: ast.expr) -> bool:
 def test_pages_name_classes_that_there_are(page: Path) -> None:
     names = set(re.findall(r"\bTinybird\w+(?:Operator|Sensor)\b", page.read_text()))
     assert names - set(classes()) == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere_where_nobody_builds_a_site(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert dead == []
