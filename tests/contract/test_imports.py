@@ -1,10 +1,9 @@
-"""Append and replace: v0 and v1, by URL and by body."""
+"""Append: v0 and v1, by URL and by body."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -327,117 +326,6 @@ def test_a_raw_body_over_8_mb(client):
     )
 
 
-@pytest.mark.parametrize("route", ["v0", "v1"])
-def test_replace_everything(client, query, wait_for_job, route):
-    """Replace and delete data: a full replace swaps the data."""
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
-    body = "day,shop,amount\n2026-03-01,c,3\n"
-    if route == "v0":
-        client.post("/v0/datasources?name=sales&mode=replace&format=csv", content=body).raise_for_status()
-    else:
-        assert (
-            wait_for_job(client.post("/v1/datasources/sales/replace?format=csv", content=body).json()["id"])["status"]
-            == "done"
-        )
-    assert query(SALES) == [{"day": "2026-03-01", "shop": "c", "amount": 3}]
-
-
-@pytest.mark.parametrize("route", ["v0", "v1"])
-def test_replace_by_condition(client, query, wait_for_job, route):
-    """Replace and delete data: rows that match are swapped for the new ones that match; the rest stays."""
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV + "2026-01-02,a,7\n")
-    body = "day,shop,amount\n2026-01-05,z,50\n2026-02-09,z,90\n"
-    params = {"format": "csv", "replace_condition": "toYYYYMM(day) = 202601"}
-    if route == "v0":
-        client.post(
-            "/v0/datasources", params={**params, "name": "sales", "mode": "replace"}, content=body
-        ).raise_for_status()
-    else:
-        job = wait_for_job(client.post("/v1/datasources/sales/replace", params=params, content=body).json()["id"])
-        assert job["status"] == "done", job
-    assert query(SALES) == [
-        {"day": "2026-01-05", "shop": "z", "amount": 50},
-        {"day": "2026-02-01", "shop": "b", "amount": 2},
-    ]
-
-
-def test_replace_reaches_only_partitions_of_the_new_rows(client, query):
-    """Replace and delete data: the partitions touched come from the payload, so a condition without the key leaves others alone."""
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,a,1\n2026-02-01,a,2\n")
-    params = {"name": "sales", "mode": "replace", "format": "csv", "replace_condition": "shop = 'a'"}
-    client.post("/v0/datasources", params=params, content="2026-01-09,a,10\n").raise_for_status()
-    assert query("SELECT amount FROM sales ORDER BY amount") == [{"amount": 2}, {"amount": 10}]
-
-
-def test_replace_by_nothing_changes_nothing(client, query):
-    """Recalled of the reference: only with replace_truncate_when_empty does an empty replace empty the data source."""
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
-    params = {"name": "sales", "mode": "replace", "format": "csv"}
-    client.post("/v0/datasources", params=params, content="day,shop,amount\n").raise_for_status()
-    assert query(SALES) == ROWS
-    client.post(
-        "/v0/datasources", params={**params, "replace_truncate_when_empty": "true"}, content="day,shop,amount\n"
-    )
-    assert query(SALES) == []
-
-
-def test_replace_cascades_to_materialized_views(client, query):
-    """Replace and delete data: a replace reaches the views below; a truncate does not."""
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
-    client.post("/v0/datasources?name=sales&mode=replace&format=csv", content="2026-01-01,a,100\n")
-    totals = "SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop ORDER BY shop"
-    assert query(totals) == [{"shop": "a", "total": 100}]
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content="2026-01-01,b,1\n")
-    assert query(totals) == [{"shop": "a", "total": 100}, {"shop": "b", "total": 1}]
-    client.post("/v0/datasources/sales/truncate")
-    assert query("SELECT count() AS n FROM sales") == [{"n": 0}]
-    assert len(query(totals)) == 2
-
-
-def test_replace_cascades_over_two_views(client, query):
-    """Views over views are filled anew too, the nearest first."""
-    client.post(
-        "/v0/datasources", params={"name": "grand", "schema": "total Int64", "engine": "SummingMergeTree"}
-    ).raise_for_status()
-    node = {
-        "name": "grand_sum",
-        "sql": "SELECT sum(total) AS total FROM sales_by_shop",
-        "type": "materialized",
-        "datasource": "grand",
-    }
-    client.post("/v0/pipes", json={"name": "grand_view", "nodes": [node]}).raise_for_status()
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
-    assert query("SELECT sum(total) AS n FROM grand") == [{"n": 3}]
-    client.post("/v0/datasources?name=sales&mode=replace&format=csv", content="2026-01-01,a,100\n")
-    assert query("SELECT sum(total) AS n FROM grand") == [{"n": 100}]
-    client.delete("/v0/pipes/grand_view").raise_for_status()
-    client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV)
-    assert query("SELECT sum(total) AS n FROM grand") == [{"n": 100}]
-
-
-def test_replace_keeps_what_other_sources_gave_to_the_same_target(client, query):
-    """Two data sources feed one target: when one is replaced, the rows of the other stay in it."""
-    params = {"name": "other_sales", "schema": "day Date, shop String, amount Int64"}
-    client.post("/v0/datasources", params=params).raise_for_status()
-    node = {
-        "name": "other_node",
-        "sql": "SELECT shop, sum(amount) AS total FROM other_sales GROUP BY shop",
-        "type": "materialized",
-        "datasource": "sales_by_shop",
-    }
-    client.post("/v0/pipes", json={"name": "other_view", "nodes": [node]}).raise_for_status()
-    for name, mode, row in (
-        ("sales", "append", "2026-01-01,a,1"),
-        ("other_sales", "append", "2026-01-01,b,10"),
-        ("sales", "replace", "2026-01-01,a,2"),
-    ):
-        params = {"name": name, "mode": mode, "format": "csv"}
-        client.post("/v0/datasources", params=params, content=row).raise_for_status()
-    rows = query("SELECT shop, sum(total) AS total FROM sales_by_shop GROUP BY shop ORDER BY shop")
-    assert rows == [{"shop": "a", "total": 2}, {"shop": "b", "total": 10}]
-    client.delete("/v0/pipes/other_view").raise_for_status()
-
-
 @pytest.mark.parametrize(
     ("scope", "append", "replace"),
     [("DATASOURCES:APPEND:sales", 200, 403), ("DATASOURCES:CREATE", 200, 200), ("DATASOURCES:READ:sales", 403, 403)],
@@ -447,89 +335,6 @@ def test_scopes(narrow, scope, append, replace):
         for path, status in (("append", append), ("replace", replace)):
             assert client.post(f"/v0/datasources?name=sales&mode={path}&format=csv", content=CSV).status_code == status
             assert client.post(f"/v1/datasources/sales/{path}?format=csv", content=CSV).status_code == status
-
-
-def test_create(client, query):
-    """Data Sources API (Classic): schema with JSONPaths, engine and its options."""
-    schema = "`id` UInt64 `json:$.id`, `user` LowCardinality(String) `json:$.a.user`, at DateTime `json:$.at`"
-    params = {
-        "mode": "create",
-        "name": "made",
-        "schema": schema,
-        "engine": "ReplacingMergeTree",
-        "engine_sorting_key": "id",
-        "engine_ver": "at",
-    }
-    answer = client.post("/v0/datasources", data=params)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["datasource"]["engine"] == {"engine": "ReplacingMergeTree", "sorting_key": "id", "ver": "at"}
-    rows = [{"id": 1, "a": {"user": "x"}, "at": f"2026-01-0{day}"} for day in (2, 1)]
-    client.post("/v0/events?name=made&wait=true", content="\n".join(map(json.dumps, rows)))
-    assert query("SELECT toDate(at) AS day FROM made FINAL") == [{"day": "2026-01-02"}]
-
-
-@pytest.mark.parametrize(
-    ("params", "status", "word"),
-    [
-        ({"name": "select", "schema": "a String"}, 400, "select"),
-        ({"name": "with space", "schema": "a String"}, 400, "with space"),
-        ({"name": "made", "schema": "a NoType"}, 400, "NoType"),
-        ({"name": "made", "schema": "a String,"}, 400, "schema"),
-        ({"name": "made", "schema": "a String `json:$.a[0]`"}, 400, "JSONPath"),
-        ({"name": "made", "schema": "a String", "engine": "MergeTree", "engine_sorting_key": "b"}, 400, "b"),
-        ({"name": "made"}, 400, "schema"),
-        ({"name": "shops", "schema": "a String"}, 409, "shops"),
-    ],
-)
-def test_create_refused(client, params, status, word):
-    answer = client.post("/v0/datasources", params={"mode": "create", **params})
-    assert answer.status_code == status, answer.text
-    assert word in answer.json()["error"]
-    assert client.get("/v0/datasources/made").status_code == 404
-
-
-CREATED = "day,Shop name,n,x,at\n2026-01-01,a,1,1.5,2026-01-01 10:00:00\n2026-01-02,b,-2,,2026-01-02 10:00:00\n"
-GUESSED = [
-    {"day": "2026-01-01", "Shop_name": "a", "n": 1, "x": 1.5, "at": "2026-01-01 10:00:00"},
-    {"day": "2026-01-02", "Shop_name": "b", "n": -2, "x": None, "at": "2026-01-02 10:00:00"},
-]
-
-
-def test_create_from_csv_guesses_the_schema(client, query):
-    """Data Sources API: mode=create with CSV data infers the schema. Guess: the types, and the names of the columns."""
-    answer = client.post("/v0/datasources?name=guessed&mode=create", content=CREATED)
-    assert answer.status_code == 200, answer.text
-    assert query("SELECT * FROM guessed ORDER BY day") == GUESSED
-    types = {one["name"]: one["type"] for one in answer.json()["datasource"]["schema"]["columns"]}
-    assert types == {"day": "Date", "Shop_name": "String", "n": "Int64", "x": "Nullable(Float64)", "at": "DateTime"}
-
-
-def test_create_from_a_url_guesses_the_schema(client, query, server, files, wait_for_job):
-    """Data Sources API: mode=create with url, the default mode."""
-    (files / "guess.csv").write_text(CREATED)
-    job = client.post("/v0/datasources", params={"name": "guessed", "url": f"{server.base_url}/files/guess.csv"}).json()
-    assert wait_for_job(job["id"])["status"] == "done"
-    assert query("SELECT * FROM guessed ORDER BY day") == GUESSED
-    missing = {"name": "other", "url": f"{server.base_url}/files/no.csv"}
-    assert client.post("/v0/datasources", params=missing).status_code == 400
-    assert client.get("/v0/datasources/other").status_code == 404
-
-
-def test_type_guessing_can_be_off(client, query):
-    """Data Sources API: type_guessing=false makes every CSV column a String."""
-    client.post("/v0/datasources?name=texts&type_guessing=false", content="1,2026-01-01\n2,x\n").raise_for_status()
-    assert query("SELECT * FROM texts ORDER BY column_00") == [
-        {"column_00": "1", "column_01": "2026-01-01"},
-        {"column_00": "2", "column_01": "x"},
-    ]
-
-
-@pytest.mark.parametrize(("format_", "body"), [("ndjson", '{"a":1}'), ("parquet", "PAR1"), ("csv", "")])
-def test_only_csv_is_guessed(client, format_, body):
-    """Data Sources API: schema inference is for CSV only, not for NDJSON and Parquet."""
-    answer = client.post(f"/v0/datasources?name=guessed&format={format_}", content=body)
-    assert (answer.status_code, "schema" in answer.json()["error"]) == (400, True)
-    assert client.get("/v0/datasources/guessed").status_code == 404
 
 
 @pytest.mark.parametrize(
