@@ -182,7 +182,10 @@ def install(lock: int) -> str:
     try:
         run([*pip, "install", "--quiet", "--constraint", REQUIREMENTS, "uv"], lock, pip_env)
         uv: list[str | Path] = [VENV / "bin" / "uv", "pip"]
-        install_with([*uv, "install", "--python", PYTHON], lock, uv_environment(pip_settings(PYTHON)))
+        # As pip does. Tests, the demo and the checks start Python some hundred times, and where the environment forbids that bytecode is
+        # written (containers often do), each of them would compile all of Airflow again.
+        command = [*uv, "install", "--compile-bytecode", "--python", PYTHON]
+        install_with(command, lock, uv_environment(pip_settings(PYTHON)))
         return "uv"
     except (SetupError, OSError) as reason:
         uv_failed = str(reason)
