@@ -22,9 +22,14 @@ def main() -> None:
     own = [f"{Path(one.filename).name}: {one.message}" for one in caught if is_own(one.filename)]
     errors = {Path(path).name: text for path, text in bag.import_errors.items()}
     answer(answers, {"dags": sorted(bag.dags), "import_errors": errors, "warnings": own})
+    from airflow import settings
+
     for line in requests:
         request = json.loads(line)
-        run = bag.dags[request["dag_id"]].test(run_conf=request["conf"])
+        dag = bag.dags[request["dag_id"]]
+        # Airflow 3 reads the folder anew for each run. One file of it is enough: all of them were read above.
+        settings.DAGS_FOLDER = dag.fileloc
+        run = dag.test(run_conf=request["conf"])
         answer(answers, {"run_id": run.run_id, "state": str(run.state.value)})
 
 
