@@ -66,7 +66,7 @@ class PolarsSource:
 
     def arrow(self, start: int, count: int) -> Any | None:
         """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
-        return self._frame.slice(start, count).to_arrow()
+        return None if self._huge else self._frame.slice(start, count).to_arrow()
 
 
 class PandasSource:

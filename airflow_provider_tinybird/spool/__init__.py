@@ -6,7 +6,7 @@ Importing this package loads neither pyarrow nor pandas: Airflow parses DAG file
 from __future__ import annotations
 
 from airflow_provider_tinybird.spool.columns import TargetColumn, target_columns
-from airflow_provider_tinybird.spool.files import Limits, SpooledFile, spooled
+from airflow_provider_tinybird.spool.files import Limits, NoRoomError, SpooledFile, spooled
 from airflow_provider_tinybird.spool.ledger import FilesMemory, Ledger, chained
 from airflow_provider_tinybird.spool.slices import Rows, text_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "FilesMemory",
     "Ledger",
     "Limits",
+    "NoRoomError",
     "Rows",
     "SpooledFile",
     "TargetColumn",

@@ -7,7 +7,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -23,6 +23,10 @@ _PLAIN_TIMES = 10  # a file of NDJSON may have so many times its bound before co
 _FOOTER_BYTES = 200  # of Parquet, for each column of each row group
 _GZIP = 31  # zlib's number for a gzip header
 _READ = 1024 * 1024
+
+
+class NoRoomError(InvalidInputError):
+    """A file of rows cannot be written where it was to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +87,40 @@ def spooled(slices: Iterable[Slice], limits: Limits) -> Iterator[SpooledFile]:
 
     :param slices: rows, each slice not larger than ``limits.slice_bytes``; a format that changes starts a new file.
     :param limits: how large files may be.
-    :raises InvalidInputError: the disk is full.
+    :raises NoRoomError: the disk is full, or there is no such folder.
     """
-    with ExitStack() as stack:
-        writer: _Writer | None = None
+    writer: _Writer | None = None
+    try:
         for one in slices:
             if writer is not None and not writer.takes(one):
-                yield writer.finish(is_last=False)
+                yield _finished(writer, limits, is_last=False)
                 writer.close()
                 writer = None
-            if writer is None:
-                writer = stack.enter_context(closing(_writer(one, limits)))
-            try:
+            with _clear_refusal(limits):
+                if writer is None:
+                    writer = _writer(one, limits)
                 writer.write(one)
-            except OSError as e:
-                raise InvalidInputError(
-                    f"A file of rows cannot be written to {limits.folder or tempfile.gettempdir()}: {e.strerror or e}. It takes up to "
-                    f"{limits.max_file_bytes:,} bytes: give a folder with as much room (spool_folder), or smaller files (max_file_bytes)."
-                ) from e
         if writer is not None:
-            yield writer.finish(is_last=True)
+            yield _finished(writer, limits, is_last=True)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+@contextmanager
+def _clear_refusal(limits: Limits) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise NoRoomError(
+            f"A file of rows cannot be written to {limits.folder or tempfile.gettempdir()}: {e.strerror or e}. It takes up to "
+            f"{limits.max_file_bytes:,} bytes: give a folder with as much room (spool_folder), or smaller files (max_file_bytes)."
+        ) from e
+
+
+def _finished(writer: _Writer, limits: Limits, *, is_last: bool) -> SpooledFile:
+    with _clear_refusal(limits):
+        return writer.finish(is_last=is_last)
 
 
 class _Writer(Protocol):
@@ -180,8 +198,9 @@ class _ParquetWriter:
         )
 
     def close(self) -> None:
-        self._writer.close()  # or it would write into the closed file later
-        self._file.close()
+        with suppress(OSError):  # a full disk, which was told
+            self._writer.close()  # or it would write into the closed file later
+        _close(self._file)
 
 
 class _LinesWriter:
@@ -223,4 +242,9 @@ class _LinesWriter:
         )
 
     def close(self) -> None:
-        self._file.close()
+        _close(self._file)
+
+
+def _close(file: BinaryIO) -> None:
+    with suppress(OSError):  # what is still to be written does not go onto a full disk; it is closed all the same
+        file.close()

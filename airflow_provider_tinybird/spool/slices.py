@@ -56,13 +56,14 @@ class Rows:
 
         :raises EncodeError: a value cannot be sent.
         """
-        size = 0
+        size = position = 0
         while size <= most and (source := next(self._rest, None)) is not None:
             self._head.append(source)
             if source.rows:
-                encoded = source.encode(0, min(source.rows, _SAMPLE), 0)
+                encoded = source.encode(0, min(source.rows, _SAMPLE), position)
                 self._learn(encoded.rows, len(encoded.body))
                 size += len(encoded.body) * source.rows // encoded.rows
+                position += source.rows
         return size
 
     def slices(self, columns: Sequence[TargetColumn] = ()) -> Iterator[Slice]:

@@ -6,8 +6,11 @@ import gzip
 import json
 import os
 import random
+import resource
 import tracemalloc
+import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_tinybird.api.datasources import read_datasource
-from airflow_provider_tinybird.spool import Limits, Rows, spooled, target_columns
+from airflow_provider_tinybird.ndjson import EncodeError
+from airflow_provider_tinybird.spool import Limits, NoRoomError, Rows, spooled, target_columns
 from airflow_provider_tinybird.spool.files import SpooledFile
 
 COLUMNS = target_columns(
@@ -93,3 +97,48 @@ def test_memory_does_not_grow_with_the_rows() -> None:
         tracemalloc.stop()
     assert size > 4 * limits.max_file_bytes
     assert max(peaks) < limits.max_file_bytes
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file of this process may be larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, ()], ids=["parquet", "ndjson"])
+@pytest.mark.parametrize("rows", [50, 5000], ids=["at the end", "in the middle"])
+def test_a_full_disk_has_a_way_out(columns: Any, rows: int) -> None:
+    """Some bytes reach the disk only when a file is ended, and then once more when it is closed."""
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with disk_of(3_000), pytest.raises(NoRoomError, match="give a folder with as much room"):
+        list(files_of(frames(1, rows), Limits(max_file_bytes=400_000), columns))
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_folder_that_is_not_there_has_a_way_out(tmp_path: Path) -> None:
+    limits = Limits(folder=str(tmp_path / "none"))
+    with pytest.raises(NoRoomError, match=r"none: No such file or directory.*spool_folder"):
+        list(files_of(frames(1, 5), limits))
+
+
+def test_nothing_is_kept_of_a_file_that_is_gone() -> None:
+    """A compressor takes a quarter of a megabyte, which tracemalloc does not see."""
+    limits = Limits(max_file_bytes=2_000)
+    files: list[weakref.ref[Any]] = []
+    for file in files_of(frames(1, 500), limits, ()):
+        assert sum(reference() is not None for reference in files) <= 1
+        files.append(weakref.ref(file._file))
+        del file
+    assert len(files) > 20
+
+
+def test_a_bad_value_is_told_by_its_row_in_all_of_the_data() -> None:
+    frame = pd.DataFrame({"n": [1.0] * 10})
+    rows = Rows(iter([frame, frame.assign(n=[1.0] * 4 + [float("inf")] + [1.0] * 5)]), max_bytes=1000)
+    with pytest.raises(EncodeError, match="row 14"):
+        rows.size_up_to(10**6)
