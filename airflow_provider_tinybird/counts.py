@@ -40,7 +40,10 @@ def of_import(client: Client, job: Job) -> RowCounts:
         blocks = client.send(jobs_api.get_job(job.id, blocks=True)).blocks
     except TinybirdError as e:
         log.warning("The rows of %s are not known: %s", job, e)
-    quarantined = job.quarantine_rows if job.quarantine_rows is not None else (blocks.quarantined if blocks else None)
+    if blocks is not None and not blocks.parts:
+        blocks = None  # an empty list says nothing of the rows, which is not the same as none
+    told = [job.quarantine_rows, blocks.quarantined if blocks else None]
+    quarantined = max((number for number in told if number is not None), default=None)
     return RowCounts(blocks.lines if blocks else None, quarantined, job.invalid_lines)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,10 @@ LONGEST_ERROR = 160
 
 REASONS = 5
 """Reasons that are shown."""
+
+_ALL_WAS_SENT = (
+    "The other rows are in, so this is not retried: correct these and load only them, then mark the task as success."
+)
 
 
 class OnQuarantine(StrEnum):
@@ -65,6 +69,7 @@ class Load:
     :param invalid_lines: lines that could not be read at all, where these are not among the quarantined rows.
     :param import_id: id of the import, where there is one.
     :param seconds: how long ago the load began, where there is no import.
+    :param stopped: where the load stopped before its end: what is in, and what the reader can do, full sentences.
     """
 
     datasource: str
@@ -73,6 +78,7 @@ class Load:
     invalid_lines: int = 0
     import_id: str = ""
     seconds: float = 0.0
+    stopped: str = ""
 
     @property
     def bad(self) -> int:
@@ -110,6 +116,12 @@ class QuarantinePolicy:
             max_rows=rows_bound("max_quarantined_rows", max_quarantined_rows),
             max_fraction=fraction_bound("max_quarantined_fraction", max_quarantined_fraction),
         )
+
+    def is_broken_by(self, load: Load) -> bool:
+        """Tell of a part of a load whether the whole will be too bad, whatever is still to come."""
+        if self.action is not OnQuarantine.FAIL or load.bad == 0:
+            return False
+        return self.max_fraction is None if self.max_rows is None else load.bad > self.max_rows
 
     def verdict(self, load: Load) -> Verdict:
         """Judge a load whose counts are known.
@@ -150,7 +162,7 @@ def judge(client: Client, policy: QuarantinePolicy, load: Load) -> Verdict:
     if policy.action is OnQuarantine.IGNORE:
         return Verdict.OK
     try:
-        load = _with_count(client, load)
+        load = with_count(client, load)
         verdict = policy.verdict(load)
     except QuarantineUnknownError as e:
         if policy.action is OnQuarantine.FAIL:
@@ -164,13 +176,16 @@ def judge(client: Client, policy: QuarantinePolicy, load: Load) -> Verdict:
         log.warning("%s", told)
         return verdict
     raise QuarantinedRowsError(
-        f"{told} That is more than {policy} allows. The other rows are in, so this is not retried: correct these and load only "
-        "them, then mark the task as success. Or allow some with max_quarantined_rows or max_quarantined_fraction, or all with "
-        "on_quarantine='warn'."
+        f"{told} That is more than {policy} allows. {load.stopped or _ALL_WAS_SENT} Or allow some with max_quarantined_rows or "
+        "max_quarantined_fraction, or all with on_quarantine='warn'."
     )
 
 
-def _with_count(client: Client, load: Load) -> Load:
+def with_count(client: Client, load: Load) -> Load:
+    """Count the rows in quarantine, where that is not known yet.
+
+    :raises QuarantineUnknownError: it cannot be told.
+    """
     if load.quarantined is not None:
         return load
     try:
@@ -178,16 +193,10 @@ def _with_count(client: Client, load: Load) -> Load:
     except TinybirdError as e:
         raise QuarantineUnknownError(
             f"The rows are loaded into data source '{load.datasource}', and it is not known how many went to quarantine instead: "
-            f"look into '{quarantine_of(load.datasource)}', then mark the task as success. on_quarantine='warn' does not ask to "
-            f"know. {e}"
+            f"look into '{quarantine_of(load.datasource)}'{f'. {load.stopped}' if load.stopped else ', then mark the task as success.'} "
+            f"on_quarantine='warn' does not ask to know. {e}"
         ) from e
-    return Load(
-        datasource=load.datasource,
-        rows=load.rows,
-        quarantined=found,
-        invalid_lines=load.invalid_lines,
-        import_id=load.import_id,
-    )
+    return replace(load, quarantined=found)
 
 
 def _counted(load: Load) -> str:

@@ -50,11 +50,13 @@ class BlockCounts:
     :param lines: lines that were read.
     :param quarantined: rows that went to the quarantine data source.
     :param bytes: bytes that were read.
+    :param parts: entries of the blocks that tell lines; without any, the numbers are no counts.
     """
 
     lines: int
     quarantined: int
     bytes: int
+    parts: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +209,7 @@ def _block_counts(blocks: object) -> BlockCounts | None:
         lines=sum(int(result.get("lines") or 0) for result in results),
         quarantined=sum(int(result.get("quarantine") or 0) for result in results),
         bytes=sum(int(result.get("bytes") or 0) for result in results),
+        parts=sum(result.get("lines") is not None for result in results),
     )
 
 

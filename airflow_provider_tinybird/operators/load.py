@@ -20,7 +20,7 @@ from airflow_provider_tinybird.operators.interval import TinybirdReplaceInterval
 from airflow_provider_tinybird.operators.load_files import FilesOperator
 from airflow_provider_tinybird.outcomes import Outcome
 from airflow_provider_tinybird.quarantine import Load
-from airflow_provider_tinybird.spool import Ledger, Rows, text_of
+from airflow_provider_tinybird.spool import FilesMemory, Ledger, Rows, text_of
 from airflow_provider_tinybird.submissions import import_mode
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class TinybirdLoadOperator(FilesOperator):
 
     Token scope: ``DATASOURCES:CREATE``, and ``DATASOURCES:READ:<datasource>`` for Parquet. Returns ``via, rows, files, bytes, job_ids,
     quarantine_rows, invalid_lines``; with ``replace`` also ``rows_before, rows_after``, the rows of the data source.
+
+    Green when Tinybird says of each file that its rows are in, less those in quarantine that the policy allows; where it does not say, the
+    log does. Rows that are missing are red before the next file is sent: for good in an append, which a retry would double.
 
     Files are Parquet where the types of the rows are those of the data source, else gzipped NDJSON. One is on the worker's disk at a
     time; the next one is written while Tinybird imports the last. On Airflow 3.3 and later a retry goes on behind the files that are in,
@@ -99,7 +102,7 @@ class TinybirdLoadOperator(FilesOperator):
             ledger = memory.recall(self._target())
             rows = self._rows()
             with self._clear_source():
-                if self._goes_as_events(mode, ledger, rows):
+                if self._goes_as_events(mode, ledger, rows, memory):
                     return self._send_events(context, rows)
             rules = self._rules()
             if mode is ImportMode.REPLACE:
@@ -123,7 +126,7 @@ class TinybirdLoadOperator(FilesOperator):
             memory, is_last = self._memory(context), ledger.sent.is_last
             with self.forgetting(memory, ledger):
                 job = self._job_done(outcome)
-            ledger = self.note_import(memory, ledger, job)
+            ledger = self.note_import(context, memory, ledger, job)
             if is_last:
                 return self._result(ledger, started_at)
             rules = self._rules(deadline=deadline, started_at=started_at)
@@ -157,7 +160,7 @@ class TinybirdLoadOperator(FilesOperator):
     def _target(self) -> str:
         return f"{self.mode} {self.datasource} {self.replace_condition or ''}".strip()
 
-    def _goes_as_events(self, mode: ImportMode, ledger: Ledger, rows: Rows) -> bool:
+    def _goes_as_events(self, mode: ImportMode, ledger: Ledger, rows: Rows, memory: FilesMemory) -> bool:
         if mode is ImportMode.REPLACE:
             self.log.info("The rows go as files: events cannot replace what is there.")
             return False
@@ -167,6 +170,9 @@ class TinybirdLoadOperator(FilesOperator):
         if ledger.files or ledger.sent:
             self.log.info("The rows go as files, as in the attempt before.")
             return False
+        if memory.has_events(self.datasource):
+            self.log.info("The rows go as events, as in the attempt before.")
+            return True
         size = rows.size_up_to(EVENTS_BYTES)
         if size > EVENTS_BYTES:
             self.log.info("The rows go as files: they are more than %d MB of NDJSON.", EVENTS_BYTES // 10**6)
@@ -245,7 +251,8 @@ class TinybirdLoadOperator(FilesOperator):
 
     def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
-        self._judge(ledger.written, ledger.quarantined, ledger.invalid, time.time() - started_at)
+        # Where it is not known, that was said, or was an error, when the file was in.
+        self._judge(ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at)
         return {
             "via": "files",
             "rows": ledger.rows if ledger.written is None else ledger.written,

@@ -22,6 +22,7 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.arrivals import Arrival, ReplacedRowsMissingError
 from airflow_provider_tinybird.durable import Started, Starter
 from airflow_provider_tinybird.loads import LoadInterruptedError, SourceChangedError
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
@@ -31,10 +32,12 @@ from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
+from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import (
     FilesMemory,
     Ledger,
     Limits,
+    NoRoomError,
     Rows,
     SpooledFile,
     TargetColumn,
@@ -107,7 +110,7 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         try:
             for file in spooled(rows.slices(self._columns()), self._limits()):
                 run.take(file)
-        except (EncodeError, UnsupportedDataError) as e:
+        except (EncodeError, UnsupportedDataError, NoRoomError) as e:
             run.stop(e)
         return run.end()
 
@@ -122,13 +125,66 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             memory.remember(replace(ledger, sent=None))
             raise
 
-    def note_import(self, memory: FilesMemory, ledger: Ledger, job: Job) -> Ledger:
-        """Take down that the file that was sent is in."""
+    def note_import(self, context: Context, memory: FilesMemory, ledger: Ledger, job: Job) -> Ledger:
+        """Take down that the file that was sent is in, and see that its rows are.
+
+        :raises RowsMissingError: some are not.
+        :raises QuarantinedRowsError: too many of them are in quarantine to go on with the next file.
+        """
+        sent = ledger.sent
+        if sent is None:
+            raise AssertionError("no file was sent")
         found = counts.of_import(self.hook.client, job)
-        self.log.info("Done: %s. It wrote %s rows.", job, "unknown" if found.rows is None else found.rows)
-        ledger = ledger.is_in(job.id, found)
-        memory.remember(ledger)
-        return ledger
+        if found.rows is not None:
+            self.log.info("Done: %s. It wrote %d of %d rows.", job, found.rows, sent.rows)
+        arrival = Arrival(datasource=self.datasource, job=job, sent=sent.rows, counts=found)
+        noted = ledger.is_in(job.id, found)
+        memory.remember(noted)
+        way_out = self._way_out(noted, is_last=sent.is_last)
+        arrival = arrival.with_quarantine(self.hook.client, self.quarantine_policy(), "" if sent.is_last else way_out)
+        noted = ledger.is_in(job.id, arrival.counts)
+        memory.remember(noted)
+        try:
+            arrival.check(self._replaces, way_out)
+        except ReplacedRowsMissingError:
+            self._starter(context).memory.forget()  # or the retry would take up this very import
+            raise
+        if not sent.is_last:
+            self._check_quarantine_so_far(noted, job, way_out)
+        return noted
+
+    def _check_quarantine_so_far(self, ledger: Ledger, job: Job, way_out: str) -> None:
+        load = Load(
+            datasource=self.datasource,
+            rows=ledger.written,
+            quarantined=ledger.quarantined or 0,
+            invalid_lines=ledger.invalid,
+            import_id=str(job.raw.get("import_id") or job.id),
+            stopped=way_out,
+        )
+        if self.quarantine_policy().is_broken_by(load):
+            self.judge_quarantine(load)
+
+    @property
+    def _replaces(self) -> bool:
+        return self.mode == ImportMode.REPLACE.value
+
+    def _way_out(self, ledger: Ledger, *, is_last: bool) -> str:
+        """Say what to do when what has been sent is not as it should be."""
+        sent = (
+            f"All rows were sent, in {ledger.files} files."
+            if is_last
+            else f"The load stopped: the first {ledger.rows} rows ({ledger.files} files) were sent, the rest was not."
+        )
+        if self._replaces:
+            condition = (
+                " Tinybird leaves out rows that do not match replace_condition." if self.replace_condition else ""
+            )
+            return f"{sent}{condition} A retry, or clearing the task, begins again with the replace, which doubles nothing."
+        return (
+            f"{sent} This is not retried, since that would double the rows that are in: take them out and clear the task to load all, or "
+            f"load only what is missing{' and mark the task as success' if is_last else ''}."
+        )
 
 
 class FilesRun:
@@ -168,17 +224,20 @@ class FilesRun:
         self._hand_over(file)
 
     def stop(self, cause: Exception) -> None:
-        """Say what is in, when a value cannot be sent."""
+        """Say what is in, when a value cannot be sent, or no file be written."""
         if self._started is not None:
             watch = jobs.Watch(self._started.job.id, self._task.rules_of(self._started, self._rules))
             outcome = jobs.watch_job(self._task.hook.client, watch)
-            if outcome is not None:
-                self._note(self._task._job_done(outcome))
-        if not self._ledger.files:
+            if outcome is None:  # only with a patience
+                raise AssertionError("the watch ended without an outcome")
+            with self._task.forgetting(self._memory, self._ledger):
+                job = self._task._job_done(outcome)
+            self._note(job)
+        if not self._ledger.files and not self._ledger.sent:
             raise InvalidInputError(f"Nothing was sent to '{self._task.datasource}': {cause}") from cause
         raise LoadInterruptedError(
-            f"The load into '{self._task.datasource}' stopped: the first {self._ledger.rows} rows ({self._ledger.files} files) are in, the "
-            f"rest is not. The cause: {cause}"
+            f"The load into '{self._task.datasource}' stopped: the first {self._ledger.rows} rows ({self._ledger.files} files) are in"
+            f"{self._under_way}, the rest is not. The cause: {cause}"
         ) from cause
 
     def end(self) -> Ledger:
@@ -197,7 +256,7 @@ class FilesRun:
         self._note(job)
 
     def _note(self, job: Job) -> None:
-        self._ledger = self._task.note_import(self._memory, self._ledger, job)
+        self._ledger = self._task.note_import(self._context, self._memory, self._ledger, job)
         self._started = None
         self._skipped = self._ledger.files
 
@@ -215,6 +274,8 @@ class FilesRun:
         submission = submissions.import_file(
             task.datasource, file.as_file_to_send(), mode=mode, replace_condition=condition
         )
+        # Files may be equal byte for byte, and the job of one must not be taken for that of another.
+        submission = replace(submission, request={**submission.request, "position": self._ledger.files})
         self._ledger = self._ledger.about_to_send(file)
         self._memory.remember(self._ledger)
         self._pace.wait()
@@ -239,9 +300,12 @@ class FilesRun:
         return starter
 
     def _changed(self) -> SourceChangedError:
-        under_way = " and the import of one more may be under way" if self._ledger.sent else ""
         return SourceChangedError(
             f"The rows are not those of the attempt before, of which the first {self._ledger.rows} ({self._ledger.files} files) are "
-            f"in '{self._task.datasource}'{under_way}: another order, other values, another max_file_bytes or another version of "
+            f"in '{self._task.datasource}'{self._under_way}: another order, other values, another max_file_bytes or another version of "
             "pyarrow. Nothing was sent now. Take those rows out and clear the task to load all, or load only what is missing."
         )
+
+    @property
+    def _under_way(self) -> str:
+        return ", the import of one more may be under way" if self._ledger.sent else ""

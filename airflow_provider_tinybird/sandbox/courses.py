@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.web import number, parsed_json
 
-_KEYS = frozenset({"name", "times", "hold", "delay", "error", "stubborn", "cancel"})
+_KEYS = frozenset({"name", "times", "hold", "delay", "error", "stubborn", "cancel", "lose", "uncounted"})
 _HOLDS = ("waiting", "working")
 _LOOK_SECONDS = 0.05
 
@@ -24,6 +24,8 @@ class Course:
     :param error: it does nothing, and fails with this text.
     :param stubborn: a cancel leaves it ``cancelling`` until it is released.
     :param cancel: somebody else cancels it as soon as it works; it does nothing.
+    :param lose: so many good rows of an import are left out, and only the counts tell.
+    :param uncounted: an import does not tell how many rows it wrote.
     """
 
     delay: float = 0.0
@@ -31,6 +33,8 @@ class Course:
     error: str | None = None
     stubborn: bool = False
     cancel: bool = False
+    lose: int = 0
+    uncounted: bool = False
     released: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -112,9 +116,11 @@ def _plan(given: Any) -> _Plan:
     if given.get("hold") not in (None, *_HOLDS):
         raise bad_request(f"'hold' of a course must be one of {', '.join(_HOLDS)}, not '{given['hold']}'")
     course = {key: value for key, value in given.items() if key not in ("name", "times")}
-    course.update({key: bool(course.get(key)) for key in ("stubborn", "cancel")})
+    course.update({key: bool(course.get(key)) for key in ("stubborn", "cancel", "uncounted")})
     if course.get("error") is not None:
         course["error"] = str(course["error"])
+    if "lose" in course:
+        course["lose"] = int(number(course["lose"], "'lose' of a course"))
     if "delay" in course:
         course["delay"] = number(course["delay"], "'delay' of a course")
     return _Plan(str(given["name"]), int(number(given.get("times", 1), "'times' of a course")), course)

@@ -217,9 +217,11 @@ def _show_result(box: Sandbox, job: Job, plan: Plan, loaded: Loaded) -> None:
     rows, size = size_of(box.engine, plan.datasource.name)
     # As documented, these are of the whole data source, not of this import.
     job.facts["statistics"] = {"row_count": rows, "bytes": size}
+    job.errors = loaded.problems()
+    if job.course.uncounted:
+        return
     job.facts["quarantine_rows"] = loaded.counts.quarantined
     job.facts["invalid_lines"] = loaded.counts.invalid
-    job.errors = loaded.problems()
     job.blocks = loaded.blocks()
 
 

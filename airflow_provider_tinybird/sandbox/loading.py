@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_tinybird.sandbox import materialized
@@ -101,12 +101,14 @@ def load(box: Sandbox, plan: Plan, file: DataFile, import_id: str, job: Job | No
             if counts.invalid and not counts.good and not counts.quarantined:
                 raise ApiError(400, f"No line of the file could be read as {file.format}")
             if job:
+                counts = replace(counts, good=max(0, counts.good - job.course.lose))
                 job.commit()
+            most = counts.good if job and job.course.lose else None
             if plan.replace:
-                _replace(box, plan, stage, counts)
+                _replace(box, plan, stage, counts, most)
             elif counts.good:
                 with engine.locked(datasource.name):
-                    move_good(engine, datasource, stage, datasource.name)
+                    move_good(engine, datasource, stage, datasource.name, most=most)
             if counts.quarantined:
                 move_bad(engine, datasource, stage, import_id, invalid_too=False)
             return Loaded(counts, file.size, time.monotonic() - started)
@@ -118,14 +120,14 @@ def load(box: Sandbox, plan: Plan, file: DataFile, import_id: str, job: Job | No
         ) from None
 
 
-def _replace(box: Sandbox, plan: Plan, stage: str, counts: Counts) -> None:
+def _replace(box: Sandbox, plan: Plan, stage: str, counts: Counts, most: int | None) -> None:
     if plan.condition is None and counts.good == 0 and not plan.truncate_when_empty:
         return
     datasource = plan.datasource
     views = materialized.views_below(box, datasource)
     with box.engine.locked(datasource.name, *materialized.tables_to_hold(box, views)):
         with swapped_in(box.engine, datasource) as copy:
-            move_good(box.engine, datasource, stage, copy, plan.condition)
+            move_good(box.engine, datasource, stage, copy, plan.condition, most=most)
             if plan.condition is not None:
                 _keep_the_rest(box, datasource, copy, plan.condition)
         materialized.rebuild(box, views)

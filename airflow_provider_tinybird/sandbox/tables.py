@@ -161,16 +161,20 @@ def move_good(
     into: str,
     condition: str | None = None,
     marker: str | None = None,
+    most: int | None = None,
 ) -> None:
     """Insert the staged rows that fit.
 
     :param into: the table, which is the data source's own or a copy of it.
     :param condition: only rows that it holds for.
+    :param most: no more rows than this; None for all.
     """
     names = ", ".join(quoted(column.name) for column in datasource.columns)
     values = zip(insert_values(datasource.columns), datasource.columns, strict=True)
     listed = ", ".join(f"{value} AS {quoted(column.name)}" for value, column in values)
     select = f"SELECT {listed} FROM {qualified(stage)} WHERE verdict = {GOOD}"
+    if most is not None:
+        select = f"{select} LIMIT {most}"
     if condition:
         select = f"SELECT {names} FROM ({select}) WHERE ({condition})"
     engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}", marker)

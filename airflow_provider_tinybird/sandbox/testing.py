@@ -233,6 +233,14 @@ class TinybirdSandbox:
         """Let somebody else cancel the next jobs as soon as they work; for the parameters see :meth:`fail_job`."""
         self._plan(name, times, cancel=True)
 
+    def lose_rows(self, name: str, *, rows: int, times: int = 1) -> None:
+        """Let the next imports leave out rows without an error, so that only their counts tell.
+
+        :param name: of the data source.
+        :param rows: how many are lost of each.
+        """
+        self._plan(name, times, lose=rows)
+
     def slow_job(self, name: str, *, seconds: float, times: int = 1) -> None:
         """Let the next jobs wait, and work, so much longer; for the parameters see :meth:`fail_job`."""
         self._plan(name, times, delay=seconds)

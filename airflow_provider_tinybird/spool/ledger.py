@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.durable import Attempt, Store
+from airflow_provider_tinybird.loads import ledger as events
 from airflow_provider_tinybird.spool.files import SpooledFile
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Ledger:
     :param size: bytes of these.
     :param chain: one digest over theirs.
     :param written: rows that Tinybird says are in; ``None`` once it did not say.
-    :param quarantined: rows in quarantine.
+    :param quarantined: rows in quarantine; ``None`` once it cannot be told.
     :param invalid: lines that could not be read.
     :param jobs: ids of the newest jobs.
     :param sent: the file behind them.
@@ -67,7 +68,7 @@ class Ledger:
     size: int = 0
     chain: str = ""
     written: int | None = 0
-    quarantined: int = 0
+    quarantined: int | None = 0
     invalid: int = 0
     jobs: tuple[str, ...] = ()
     sent: SentFile | None = None
@@ -87,6 +88,7 @@ class Ledger:
             raise AssertionError("no file was sent")
         said = counts or RowCounts()
         known = self.written is not None and said.rows is not None
+        quarantine_known = self.quarantined is not None and said.quarantine_rows is not None
         return replace(
             self,
             files=self.files + 1,
@@ -94,7 +96,7 @@ class Ledger:
             size=self.size + self.sent.size,
             chain=chained(self.chain, self.sent.digest),
             written=(self.written or 0) + (said.rows or 0) if known else None,
-            quarantined=self.quarantined + (said.quarantine_rows or 0),
+            quarantined=(self.quarantined or 0) + (said.quarantine_rows or 0) if quarantine_known else None,
             invalid=self.invalid + (said.invalid_lines or 0),
             jobs=(*self.jobs, job_id)[-_JOBS_KEPT:],
             sent=None,
@@ -147,6 +149,11 @@ class FilesMemory:
         if ledger is None or ledger.target != target or ledger.max_tries != self.attempt.max_tries:
             return Ledger(target=target, max_tries=self.attempt.max_tries)
         return ledger
+
+    def has_events(self, datasource: str) -> bool:
+        """Tell whether an earlier attempt sent rows as events, or may have: then other rows than those are noticed only as events."""
+        stored = events.recalled(self._store, self.attempt, datasource)
+        return stored is not None and not events.Record.of(stored).is_blank
 
     def remember(self, ledger: Ledger) -> None:
         """Write the ledger."""

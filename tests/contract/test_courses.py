@@ -47,6 +47,24 @@ def test_a_job_fails_with_given_words_and_the_next_one_does_not(client, poll):
     assert count(client) == 1
 
 
+def test_an_import_loses_rows_and_only_its_counts_tell(client, poll):
+    plan(client, lose=2)
+    answer = client.post("/v1/datasources/sales/append?format=csv", content=CSV * 5)
+    job_id = answer.json()["id"]
+    assert poll(client, job_id, ("done",)).get("error") is None
+    (block,) = client.get(f"/v0/jobs/{job_id}?debug=blocks,block_log").json()["blocks"]
+    assert (block["process_return"][0]["lines"], count(client)) == (3, 3)
+
+
+def test_an_import_that_does_not_tell_its_counts(client, poll):
+    plan(client, uncounted=True)
+    job_id = start(client)
+    poll(client, job_id, ("done",))
+    job = client.get(f"/v0/jobs/{job_id}?debug=blocks,block_log").json()
+    assert (job["blocks"], count(client)) == ([], 1)
+    assert not {"quarantine_rows", "invalid_lines"} & job.keys()
+
+
 def test_a_stubborn_job_stays_cancelling_until_it_is_released(client, poll):
     plan(client, hold="working", stubborn=True)
     job_id = start(client)
