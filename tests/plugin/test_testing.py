@@ -256,6 +256,13 @@ def test_a_slow_job(sandbox, client):
     assert time.monotonic() - started >= 0.2
 
 
+def test_an_import_that_loses_rows(sandbox, client):
+    sandbox.lose_rows("orders", rows=2)
+    answer = client.post("/v1/datasources/orders/append?format=ndjson", content=f"{ROW}\n" * 5)
+    assert wait_for(client, answer.json()["id"], *FINAL) == "done"
+    assert len(sandbox.rows("orders")) == 3
+
+
 def test_faults_that_have_not_happened(sandbox, client):
     sandbox.fail_next("/v0/jobs")
     sandbox.fail_job("fill")
