@@ -89,6 +89,9 @@ class KeyValues:
         :param values: of the plain columns.
         :param moment: of the column of time, if there is one.
         """
+        if None in values or (self.key.moment is not None and moment is None):
+            self.is_complete = False  # the column's default decides, such as now(), or it is NULL
+            return
         number = 0
         if self.key.moment is not None:
             found = instant(moment, self.key.moment)

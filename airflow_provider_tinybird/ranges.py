@@ -107,6 +107,7 @@ class Progress:
     :param running: windows whose job runs: job, moment of the submit, deadline.
     :param failures: windows that failed. From the first on, nothing more is started.
     :param refused_since: moment since when Tinybird has no slot for another job; 0 while it has.
+    :param span: the range, since templates are rendered anew after a deferral and may say something else then; ``None`` at first.
     """
 
     done: dict[Window, Done] = field(default_factory=dict)
@@ -114,6 +115,7 @@ class Progress:
     running: dict[Window, tuple[str, float, float]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     refused_since: float = 0.0
+    span: Window | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Write it as plain JSON."""
@@ -124,6 +126,7 @@ class Progress:
             "running": [[*window.to_json(), *job] for window, job in self.running.items()],
             "failures": [[*one.window.to_json(), one.why, one.retry_can_help] for one in self.failures],
             "refused_since": self.refused_since,
+            "span": self.span and self.span.to_json(),
         }
 
     @classmethod
@@ -141,6 +144,7 @@ class Progress:
             running={Window.from_json(one): (one[2], one[3], one[4]) for one in value["running"]},
             failures=[Failure(Window.from_json(one), one[2], one[3]) for one in value["failures"]],
             refused_since=value["refused_since"],
+            span=Window.from_json(value["span"]) if value.get("span") else None,
         )
 
 

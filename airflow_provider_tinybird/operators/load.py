@@ -220,7 +220,7 @@ class TinybirdLoadOperator(FilesOperator):
             )
             if is_ours and not job.status.is_terminal:
                 self.log.info("Before the replace, %s into the same data source has to end.", job)
-                jobs.watch_job(self.hook.client, jobs.Watch(job.id, rules))
+                self.let_end(job, rules)
 
     # Without rows, and at the end
 

@@ -162,7 +162,9 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
                 self.log.info("%s", jobs.cancel(client, job_id))
 
     def _run(self, context: Context, progress: Progress) -> dict[str, Any]:
-        plan = self._plan()
+        # An end such as "now" would otherwise move with each deferral, and the last window be run again as another one.
+        progress.span = progress.span or Window(moment(self.start, "start"), moment(self.end, "end"))
+        plan = self._plan(progress.span)
         # on_kill runs inside a signal handler, where the connection can no longer be looked up.
         self._settings = self.hook.settings
         self._running_job_ids = {job_id for job_id, _, _ in progress.running.values()}
@@ -191,8 +193,8 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
             self._defer(pause, plan, run.progress)
         return _result(run.progress)
 
-    def _plan(self) -> Plan:
-        windows = cut(moment(self.start, "start"), moment(self.end, "end"), self.window)
+    def _plan(self, span: Window) -> Plan:
+        windows = cut(span.start, span.end, self.window)
         kind = self._checked_kind()
         for edge in (windows[0].start, *(one.end for one in windows)):
             if not self._can_be(edge):

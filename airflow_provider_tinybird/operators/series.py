@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_tinybird import jobs, slots
-from airflow_provider_tinybird.api.errors import JobQuotaError, RateLimitedError
+from airflow_provider_tinybird.api.errors import JobQuotaError, RateLimitedError, TinybirdError
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.durable import Started, Starter
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
+from airflow_provider_tinybird.outcomes import Ending
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
@@ -19,6 +20,10 @@ IMPORTS_PER_MINUTE = 5
 """Calls that bring data which Tinybird takes in a minute, for a whole workspace."""
 
 _WINDOW = 60.0
+
+
+class JobBeforeError(TinybirdError):
+    """A job that has to end before this task sends anything did not end in time."""
 
 
 class ImportPace:
@@ -61,6 +66,18 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
                 continue
             self._running_job_id = started.job.id
             return started
+
+    def let_end(self, job: Job, rules: jobs.Rules) -> None:
+        """Wait until a job is over that is not this task's: it is never cancelled.
+
+        :raises JobBeforeError: it is not known to be over.
+        """
+        outcome = jobs.watch_job(self.hook.client, jobs.Watch(job.id, rules))
+        if outcome is not None and outcome.ending in (Ending.TIMEOUT, Ending.LOST):
+            raise JobBeforeError(
+                f"Nothing was sent: {job} has to end first, and is not this task's to cancel. {outcome.message} Wait for it or cancel it, "
+                "then run the task again; or give it a longer timeout."
+            )
 
     def wait_for_job(
         self, started: Started, rules: jobs.Rules, state: dict[str, Any], *, patience: float = INLINE_SECONDS

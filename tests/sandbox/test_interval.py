@@ -21,6 +21,7 @@ import pytest
 from background import Background
 
 from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.operators import interval
 from airflow_provider_tinybird.operators.interval import (
     EmptyIntervalError,
@@ -193,6 +194,36 @@ class TestLeftOver:
             swap(name, utc(2013, 1, 1), utc(2013, 1, 3), None, url=f"{box.url}/files/day.ndjson", format="ndjson")
 
 
+    @pytest.mark.parametrize("engine", ["MergeTree", "ReplacingMergeTree"])
+    @pytest.mark.parametrize(("default", "rows"), [("String DEFAULT 'UA'", [{}, {}]), ("Nullable(String)", [{}, {"carrier": None}])])
+    def test_new_rows_in_a_partition_by_default_are_not_taken_for_old(self, box, engine, default, rows):
+        """A row that lacks a column of the partition key is in the partition of the column's default."""
+        schema = f"at DateTime `json:$.at`, n Int64 `json:$.n`, carrier {default} `json:$.carrier`"
+        params = {"mode": "create", "name": "t1", "schema": schema, "engine": engine, "engine_sorting_key": "n"}
+        params |= {"engine_partition_key": "carrier, toDate(at)", "engine_settings": "allow_nullable_key=1"}
+        answer = box._http.post("/v0/datasources", params=params)
+        assert answer.status_code == 200, answer.text
+        new = [{"at": f"2013-01-01 0{n}:00:00", "n": n, **row} for n, row in enumerate(rows)]
+        value = swap("t1", utc(2013, 1, 1), utc(2013, 1, 3), new)
+        assert (value["rows"], value["rows_deleted"]) == (2, 0)
+        assert box.count("t1") == 2
+
+    def test_new_rows_in_a_partition_by_the_clock_are_not_taken_for_old(self, box):
+        name = table(box, "t1", "DateTime", "toYYYYMM(came)", more=", came DateTime DEFAULT now() `json:$.came`")
+        value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), hourly(utc(2013, 1, 1), 3))
+        assert (value["rows"], box.count("t1")) == (3, 3)
+
+    def test_nothing_is_deleted_where_the_new_rows_are_not_where_they_were_reckoned(self, box, tmp_path):
+        """Spaces around a value of CSV, which ClickHouse cuts off."""
+        name = table(box, "t1", "DateTime", "carrier")
+        put(box, name, hourly(utc(2013, 1, 1), 5, carrier="old"))
+        path = tmp_path / "x.csv"
+        path.write_text("at,n,carrier\n2013-01-01 00:00:00,1,  UA  \n2013-01-01 01:00:00,2,  UA  \n")
+        with pytest.raises(IntervalNotReplacedError, match="Nothing was deleted"):
+            swap(name, utc(2013, 1, 1), utc(2013, 1, 2), None, path=str(path))
+        assert shape(box, name) == counts(UA=2, old=5)
+
+
 class TestOutside:
     @pytest.mark.parametrize("source", ["records", "pandas", "csv", "ndjson", "parquet"])
     def test_is_refused_before_anything_is_sent(self, box, tmp_path, source):
@@ -261,6 +292,17 @@ class TestEmpty:
         value = swap(name, utc(2013, 1, 1), utc(2013, 1, 2), [], on_empty="delete")
         assert shape(box, name) == counts(old=1)
         assert (value["rows"], value["rows_deleted"]) == (0, 1)
+
+
+def test_nothing_is_sent_beside_a_job_that_does_not_end(box):
+    """Another import into the same partitions loses rows: where it does not end in time, the task is red and has sent nothing."""
+    name = table(box, "t1", "DateTime", "toYYYYMM(at)")
+    box.plan_job(name, hold="working")
+    (box.files / "day.ndjson").write_text('{"at": "2013-01-01 00:00:00", "n": 1, "carrier": "other"}\n')
+    other = box.post(f"/v0/datasources?name={name}&mode=append&format=ndjson&url={box.url}/files/day.ndjson")["id"]
+    with pytest.raises(TinybirdError, match=f"Nothing was sent.*{other}"):
+        swap(name, utc(2013, 1, 1), utc(2013, 1, 2), hourly(utc(2013, 1, 1), 3), timeout=0.4)
+    assert [(job["id"], job["status"]) for job in box.jobs()] == [(other, "working")]
 
 
 @pytest.mark.parametrize("has_store", [True, False])

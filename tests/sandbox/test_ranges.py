@@ -346,6 +346,18 @@ def test_bad_input(box, case):
     assert box.jobs() == []
 
 
+def test_an_end_that_moves_does_not_double_after_a_deferral(box, monkeypatch):
+    """Templates are rendered anew each time the task wakes up: what ends now must go on ending when the task began."""
+    fill(box)
+    box.plan_job("copy_range", delay=0.2, times=20)
+    monkeypatch.setattr("airflow_provider_tinybird.operators.ranges.INLINE_SECONDS", 0.0)
+    ends = iter(f"2013-03-10T00:00:{second:02d}" for second in range(60))
+    monkeypatch.setattr("tests.sandbox.test_ranges.make", lambda arguments, was=make: was({**arguments, "end": next(ends)}))
+    result = run_deferred(**{**MONTHS, "start": "2013-02-01"})
+    assert len(result["windows"]) == 2
+    assert box.rows(ALL.format("copied")) == box.rows(ALL.format("flights WHERE day >= '2013-02-01' AND day <= '2013-03-09'"))
+
+
 # Quota
 
 
