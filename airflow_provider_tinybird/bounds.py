@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 from airflow_provider_tinybird.api.errors import InvalidInputError
@@ -40,6 +41,11 @@ def fraction_bound(name: str, value: Any) -> float | None:
     if not 0 <= number <= 1:
         raise InvalidInputError(f"{name}={value!r} is no part of a whole: give a number from 0 to 1, such as 0.01.")
     return number
+
+
+def share_of(fraction: float, total: int) -> Fraction:
+    """Take a part of a number of rows as it is written: 0.29 of 100 are 29, and a little less by floating point."""
+    return Fraction(str(fraction)) * total
 
 
 def flag_of(name: str, value: Any) -> bool:

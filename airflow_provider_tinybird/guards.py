@@ -16,7 +16,7 @@ from airflow_provider_tinybird.api.always_true import is_always_true
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import AccessDeniedError, InvalidInputError, NotFoundError, TinybirdError
 from airflow_provider_tinybird.api.quarantine import identifier
-from airflow_provider_tinybird.bounds import flag_of, fraction_bound, rows_bound
+from airflow_provider_tinybird.bounds import flag_of, fraction_bound, rows_bound, share_of
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +155,8 @@ class DeleteBounds:
         if total is None:
             self._unknown_total(what)
             return
-        if self.max_fraction is not None and matching > self.max_fraction * total:
-            allowed = f"max_fraction={self.max_fraction:g} allows {math.floor(self.max_fraction * total)}"
+        if self.max_fraction is not None and matching > share_of(self.max_fraction, total):
+            allowed = f"max_fraction={self.max_fraction:g} allows {math.floor(share_of(self.max_fraction, total))}"
             raise _refused(what, allowed, "Check the condition, or raise max_fraction.")
         if not self.allow_all and matching >= total:
             raise _refused(what, "these are all rows", "Check the condition; if all are to go, set allow_all=True.")

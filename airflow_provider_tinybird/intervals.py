@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import Datasource
-from airflow_provider_tinybird.moments import shown
+from airflow_provider_tinybird.moments import NO_LENGTH, shown
 
 _TYPE = re.compile(r"(Date32|DateTime64|DateTime|Date)(?:\((.*)\))?")
 _WRAPPER = re.compile(r"(?:Nullable|LowCardinality)\((.*)\)")
@@ -122,9 +122,7 @@ class Interval:
         """
         if not start < end:
             raise InvalidInputError(
-                f"The interval from {shown(start)} to {shown(end)} is empty. Runs that were triggered by hand, and all runs of a "
-                "CronTriggerTimetable, have one without length: give start and end (they are templates), or schedule the DAG by "
-                "data intervals, as with CronDataIntervalTimetable."
+                f"The interval from {shown(start)} to {shown(end)} is empty. {NO_LENGTH if start == end else 'It ends before it begins.'}"
             )
         if column.kind is Kind.INSTANT:
             return cls(column, start, end)

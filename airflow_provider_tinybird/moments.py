@@ -10,6 +10,12 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 Moment = datetime | date | str
 """A moment as users give it: a rendered template is text."""
 
+NO_LENGTH = (
+    "Runs that were triggered by hand, and all runs of a CronTriggerTimetable, have an interval without length: give start and end (they "
+    "are templates), or schedule the DAG by data intervals, as with CronDataIntervalTimetable."
+)
+"""What to do about an interval that has no length, as the one of a run may."""
+
 
 def moment(value: object, name: str) -> datetime:
     """Read a moment.

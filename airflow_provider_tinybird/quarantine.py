@@ -16,7 +16,7 @@ from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.quarantine import Reason, quarantine_of
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.bounds import fraction_bound, rows_bound
+from airflow_provider_tinybird.bounds import fraction_bound, rows_bound, share_of
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class QuarantinePolicy:
                 f"{self.max_fraction:g} cannot be held against it. The rows are loaded: look at them, then mark the task as success, "
                 "or give max_quarantined_rows instead."
             )
-        return Verdict.FAIL if load.bad > self.max_fraction * (load.rows + load.bad) else Verdict.WARN
+        return Verdict.FAIL if load.bad > share_of(self.max_fraction, load.rows + load.bad) else Verdict.WARN
 
     def __str__(self) -> str:
         bounds = {"max_quarantined_rows": self.max_rows, "max_quarantined_fraction": self.max_fraction}

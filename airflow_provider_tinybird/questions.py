@@ -17,8 +17,9 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.api.models import QueryResult
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.moments import Moment, moment, shown, sql_moment, sql_value
+from airflow_provider_tinybird.moments import NO_LENGTH, Moment, moment, shown, sql_moment, sql_value
 
+_DAY_OR_NUMBER = re.compile(r"\d{8}")
 _TABLE = re.compile(r"\w+(\.\w+)?")
 
 
@@ -111,7 +112,7 @@ class FirstCellQuestion:
         if not answer.data:
             return Verdict(is_met=False, says="the query has no row")
         name, value = next(iter(answer.data[0].items()), ("", None))
-        is_met = value not in (None, "", 0, "0", "false", False)
+        is_met = value not in (None, "", 0, "0", "false", False, [], {})
         return Verdict(is_met=is_met, says=f"{name or 'the first cell'} is {value!r}", facts={"value": value})
 
     def to_json(self) -> dict[str, Any]:
@@ -268,16 +269,32 @@ def freshness(
     if not column.strip():
         raise InvalidInputError("column is empty: name the column whose newest value is looked at.")
     if max_age is None:
-        limit, shown_limit = sql_value(at_least, "at_least"), f"at least {at_least}"
+        is_new, shown_limit = _reaches(at_least), f"at least {at_least}"
     else:
-        limit, shown_limit = f"now64(3) - toIntervalMillisecond({round(max_age * 1000)})", f"at most {max_age:g} s old"
+        is_new = f"newest_found >= now64(3) - toIntervalMillisecond({round(max_age * 1000)})"
+        shown_limit = f"at most {max_age:g} s old"
     # Aliases that no column is likely to have: one of the same name would take its place in the condition.
     sql = (
         # max() of no rows is a value too: the oldest there is.
-        f"SELECT rows_found > 0 AND newest_found >= {limit} AS is_met, rows_found AS rows, newest_found AS newest "
+        f"SELECT rows_found > 0 AND {is_new} AS is_met, rows_found AS rows, newest_found AS newest "
         f"FROM (SELECT count() AS rows_found, max({column}) AS newest_found FROM {table(datasource)}{_where(condition)})"
     )
     return SqlQuestion(sql=sql, what=f"{column} of data source '{datasource}' to be {shown_limit}")
+
+
+def _reaches(at_least: object) -> str:
+    """Write the SQL condition that the newest value is at least so much."""
+    limit = sql_value(at_least, "at_least")
+    if not (isinstance(at_least, str) and _DAY_OR_NUMBER.fullmatch(at_least.strip())):
+        return f"newest_found >= {limit}"
+    try:
+        day = sql_moment(moment(at_least, "at_least"))
+    except InvalidInputError:
+        return f"newest_found >= {limit}"
+    # Text such as {{ ds_nodash }}, which the type of the column decides: as a number of seconds each time would have reached it.
+    newest = "accurateCastOrNull(newest_found, 'DateTime64(6, \\'UTC\\')')"
+    number = "accurateCastOrNull(newest_found, 'Float64')"
+    return f"if(toTypeName(newest_found) LIKE '%Date%', {newest} >= {day}, {number} >= {limit})"
 
 
 def enough_rows(datasource: str, *, min_rows: int = 1, condition: str | None = None) -> SqlQuestion:
@@ -304,7 +321,8 @@ def window_of(column: str, start: Moment, end: Moment | None) -> str:
         return f"{column} >= {sql_moment(begin)}"
     until = moment(end, "end")
     if until <= begin:
-        raise InvalidInputError(f"The window from start={shown(begin)} to end={shown(until)} is empty.")
+        why = NO_LENGTH if until == begin else "It ends before it begins."
+        raise InvalidInputError(f"The window from start={shown(begin)} to end={shown(until)} is empty. {why}")
     return f"{column} >= {sql_moment(begin)} AND {column} < {sql_moment(until)}"
 
 

@@ -164,7 +164,7 @@ class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
     :param metrics_thresholds: SQL expressions, each with the ratio that the two days may differ by, such as ``{"count()": 1.5}``
         (templated).
     :param date_filter_column: column with the day (templated).
-    :param days_back: days between the two; negative is back (templated).
+    :param days_back: days between the two: back, whatever the sign (templated).
     :param ratio_formula: ``max_over_min``, or ``relative_diff`` (templated).
     :param ignore_zero: let a metric be that is zero on one of the days.
 
@@ -216,7 +216,7 @@ class TinybirdIntervalCheckOperator(TinybirdSqlCheckBase):
         )
         day = moment(self.day, "day").date()
         check.sql1 = _TEMPLATE.sub(day.isoformat(), check.sql1)
-        check.sql2 = _TEMPLATE.sub((day + timedelta(days=int(self.days_back))).isoformat(), check.sql2)
+        check.sql2 = _TEMPLATE.sub((day + timedelta(days=check.days_back)).isoformat(), check.sql2)
         return check
 
 

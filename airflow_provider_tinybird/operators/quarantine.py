@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import quarantine, questions
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.bounds import fraction_bound, rows_bound
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.quarantine import Load, QuarantinedRowsError, QuarantinePolicy
@@ -115,7 +116,10 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
         """Check."""
         with clear_failure():
-            policy = QuarantinePolicy.parse("fail", self.max_rows, self.max_fraction)
+            policy = QuarantinePolicy(
+                max_rows=rows_bound("max_rows", self.max_rows),
+                max_fraction=fraction_bound("max_fraction", self.max_fraction),
+            )
             if policy.max_fraction is not None and not self.column:
                 raise InvalidInputError(
                     "max_fraction needs column: the time by which the rows of the window are counted."

@@ -71,7 +71,9 @@ class TinybirdAnyJobTrigger(BaseTrigger):
                 await asyncio.sleep(min(left, self.poll_interval * random.uniform(1.0, 1.1)))  # noqa: S311
                 for job_id in self.job_ids:
                     try:
-                        job = await client.send(jobs_api.get_job(job_id))
+                        # Beyond the end nobody would cancel the jobs: Airflow's own timeout of the deferral comes soon after.
+                        ends = time.monotonic() + max(0.0, self.until - time.time())
+                        job = await client.send(jobs_api.get_job(job_id), deadline=ends)
                     except TinybirdError as e:
                         if not e.retry_can_help:
                             return f"job {job_id} cannot be looked at: {redact(str(e))}"

@@ -112,6 +112,8 @@ RED = {
     ),
 }
 DAY = {"ds": "2013-01-02"}
+# As Airflow's own operator reads it: back, whatever the sign.
+RED["interval, days without a sign"] = (TinybirdIntervalCheckOperator, {**RED["interval"][1], "days_back": 1}, "count")
 
 
 @pytest.mark.parametrize("case", GREEN)

@@ -67,6 +67,12 @@ TRUE = {
     "a template": (TinybirdFreshnessSensor, {"at_least": "{{ '2013-02-01T00:00:00+00:00' }}"}),
     "a number": (TinybirdFreshnessSensor, {"column": "delay", "at_least": 30}),
     "a number as text": (TinybirdFreshnessSensor, {"column": "delay", "at_least": "29.5"}),
+    "a day without dashes": (TinybirdFreshnessSensor, {"at_least": "20130201"}),
+    "a day without dashes, for times": (
+        TinybirdFreshnessSensor,
+        {"column": "toDateTime(day, 'America/New_York')", "at_least": "20130201"},
+    ),
+    "a number that looks like a day": (TinybirdFreshnessSensor, {"column": "delay + 20130172", "at_least": "20130202"}),
     "an expression": (TinybirdFreshnessSensor, {"column": "toStartOfMonth(day)", "at_least": "2013-02-01"}),
     "an age": (TinybirdFreshnessSensor, {"max_age": timedelta(days=365 * 200)}),
     "an age, in place of a moment": (TinybirdFreshnessSensor, {"at_least": timedelta(days=365 * 200)}),
@@ -79,6 +85,13 @@ TRUE = {
 FALSE = {
     "a microsecond more": (TinybirdFreshnessSensor, {"at_least": datetime(2013, 2, 1, 0, 0, 0, 1, tzinfo=UTC)}),
     "a number more": (TinybirdFreshnessSensor, {"column": "delay", "at_least": 31}),
+    "a day without dashes": (TinybirdFreshnessSensor, {"at_least": "{{ '20130202' }}"}),
+    "a day without dashes, for times": (TinybirdFreshnessSensor, {"column": "toDateTime(day)", "at_least": "20130202"}),
+    "a day without dashes, for nothing": (
+        TinybirdFreshnessSensor,
+        {"column": "toDateTime64OrNull('', 3)", "at_least": "20130202"},
+    ),
+    "a number that looks like a day": (TinybirdFreshnessSensor, {"column": "delay + 20130172", "at_least": "20130203"}),
     "an age": (TinybirdFreshnessSensor, {"max_age": 3600.0}),
     "under a condition": (TinybirdFreshnessSensor, {"at_least": "2013-01-03", "condition": "carrier = 'UA' -- ours"}),
     "no rows at all": (TinybirdFreshnessSensor, {"at_least": "1960-01-01", "condition": "delay > 1000"}),
@@ -117,6 +130,8 @@ def test_false(box, case):
         ("SELECT carrier FROM flights WHERE delay = 31", False),
         ("SELECT NULL", False),
         ("SELECT ''", False),
+        ("SELECT groupArray(carrier) FROM flights WHERE delay > 99", False),
+        ("SELECT groupArray(carrier) FROM flights", True),
         ("SELECT 0.0", False),
         ("SELECT sum(0) FROM flights", False),
         ("SELECT true", True),
@@ -332,10 +347,10 @@ class TestCheckOfTheQuarantine:
         ("bounds", "word"),
         [
             ({"max_fraction": 0.1}, "column"),
-            ({"max_fraction": 2}, "from 0 to 1"),
-            ({"max_rows": "many"}, "many"),
+            ({"max_fraction": 2}, "^max_fraction=2 .*from 0 to 1"),
+            ({"max_rows": "many"}, "^max_rows='many'"),
             ({"datasource": "nowhere"}, "nowhere"),
-            ({"end": LONG_AGO}, "is empty"),
+            ({"end": LONG_AGO}, "is empty.*triggered by hand"),
         ],
     )
     def test_bad_input(self, box, bounds, word):

@@ -53,6 +53,7 @@ class TestBounds:
             ({"min_rows": 2, "max_rows": "4"}, 2, 10),
             ({"min_rows": 2, "max_rows": 4}, 4, 10),
             ({"max_fraction": 0.4}, 4, 10),
+            ({"max_fraction": 0.29}, 29, 100),
             ({"max_fraction": "0"}, 0, 10),
             ({"allow_all": True}, 10, 10),
             ({"allow_all": "true", "max_rows": 10}, 10, None),

@@ -40,6 +40,8 @@ def load(rows: int | None, bad: int, invalid: int = 0) -> Load:
         ({"fraction": 0.1}, (9, 1), Verdict.WARN),
         ({"fraction": "0.1"}, (8, 1), Verdict.FAIL),
         ({"fraction": 0}, (9, 1), Verdict.FAIL),
+        ({"fraction": 0.29}, (71, 29), Verdict.WARN),  # 0.29 * 100 is a little less than 29
+        ({"fraction": 0.07}, (93, 8), Verdict.FAIL),
         ({"fraction": 1}, (0, 9), Verdict.WARN),
         ({"rows": 1, "fraction": 0.5}, (2, 2), Verdict.FAIL),
         ({"rows": 5, "fraction": 0.1}, (2, 2), Verdict.FAIL),

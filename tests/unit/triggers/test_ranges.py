@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -25,7 +26,8 @@ def _time(clock, monkeypatch):
 
     from airflow_provider_tinybird.triggers import ranges
 
-    monkeypatch.setattr(ranges, "time", SimpleNamespace(time=clock.time))
+    offset = time.monotonic() - clock.now
+    monkeypatch.setattr(ranges, "time", SimpleNamespace(time=clock.time, monotonic=lambda: clock.now + offset))
     monkeypatch.setattr(ranges, "asyncio", SimpleNamespace(sleep=clock.sleep_async, gather=asyncio.gather))
 
 
@@ -64,6 +66,14 @@ def test_trouble_is_outlasted(tinybird):
     tinybird.job("j1", (502, "<html>"), tinybird.cut, "done")
     tinybird.job("j2", (503, {"error": "busy"}))
     assert "j1 is done" in event()
+
+
+def test_a_look_is_not_repeated_beyond_the_end(tinybird, clock, connection):
+    """The client sends a look again for minutes by itself; Airflow would end the deferral in the meantime, and cancel nothing."""
+    connection(tinybird.url, tinybird.token, max_retries=1)
+    tinybird.on("GET /v0/jobs/j[12]", (503, {"error": "busy"}, {"Retry-After": "6"}))
+    assert event(until=clock.now + 9) == "the wait is over."
+    assert tinybird.count("GET /v0/jobs/j1") == 2
 
 
 def test_a_token_that_may_not_look_any_more_wakes_the_task(tinybird):
