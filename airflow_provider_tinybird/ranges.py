@@ -7,6 +7,7 @@ knows Airflow.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Plan:
     :param shortest: no window is halved into shorter ones; ``None``: none is halved.
     :param can_be: whether a moment can be the edge of a window.
     :param timeout: seconds that one job may take, its wait in Tinybird's queue included.
+    :param ends_at: moment (seconds since the epoch) after which nothing is started, and no job goes on.
     :param poll_interval: seconds between two looks at a job.
     :param cancels: whether a job whose time is over is cancelled.
     :param counts_rows: whether the rows of a job can be told.
@@ -60,6 +62,7 @@ class Plan:
     shortest: timedelta | None = None
     can_be: Callable[[datetime], bool] = lambda _: True
     timeout: float = jobs.TIMEOUT
+    ends_at: float = math.inf
     poll_interval: float = jobs.POLL_INTERVAL
     cancels: bool = True
     counts_rows: bool = True
@@ -241,6 +244,8 @@ class RangeRun:
                 return
             window = self._pending.popleft()
             try:
+                if time.time() >= self._plan.ends_at:
+                    raise RangeFailedError("It was not started, since execution_timeout is over.")
                 self._start(window)
             except JobQuotaError as e:
                 self._no_slot(window, str(e))
@@ -263,7 +268,7 @@ class RangeRun:
             self._pending.extendleft(reversed(self._left_of(window)))
             return
         starter = Starter(client=self._client, memory=memory, on_unknown=self._on_unknown, others=frozenset(self._own))
-        started = starter.start(submission, deadline=time.time() + self._plan.timeout)
+        started = starter.start(submission, deadline=min(time.time() + self._plan.timeout, self._plan.ends_at))
         self._own.add(started.job.id)
         self._try_at = self.progress.refused_since = 0.0
         self.progress.running[window] = (started.job.id, started.began_at, started.deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import jobs, submissions
-from airflow_provider_tinybird._compat import conf
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.durable import OnUnknown
 from airflow_provider_tinybird.moments import moment
-from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, memory_of, seconds
-from airflow_provider_tinybird.operators.job import CANCEL_POLICY, INLINE_SECONDS, TRIGGER_SLACK
+from airflow_provider_tinybird.operators.base import clear_failure, memory_of, seconds
+from airflow_provider_tinybird.operators.job import CANCEL_POLICY, INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
 from airflow_provider_tinybird.ranges import Pause, Plan, Progress, RangeRun
 from airflow_provider_tinybird.slots import SlotEvent
 from airflow_provider_tinybird.triggers.ranges import TinybirdAnyJobTrigger
@@ -27,12 +27,11 @@ from airflow_provider_tinybird.windows import Window, cut, length
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
     from airflow_provider_tinybird.api.job import Job
-    from airflow_provider_tinybird.api.settings import Settings
 
 _KINDS = ("copy", "sink")
 
 
-class TinybirdCopyRangeOperator(TinybirdOperator):
+class TinybirdCopyRangeOperator(TinybirdJobsOperator):
     """Run a copy or sink pipe over a range of time, window after window, and be green when each window is done, once.
 
     The pipe takes the window's begin and end as parameters and must read it half-open: ``WHERE at >= {{DateTime(start)}} AND at <
@@ -62,14 +61,10 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
     :param parameter_format: how these are written, as for ``strftime``, in UTC; ``%Y-%m-%d`` for parameters of the type Date: windows
         are then whole days (templated).
     :param on_demand_compute: run copies on compute of their own (paid plans).
-    :param deferrable: wait in the triggerer, without holding a worker slot; each window that is done wakes the task up.
-    :param poll_interval: seconds (or a timedelta) between two looks at each job.
-    :param timeout: seconds (or a timedelta) that each window's job may take, its wait in Tinybird's queue included; then it is
-        cancelled and the task fails.
-    :param cancel_on_kill: cancel all jobs of this task when it is killed. While deferred this needs Airflow 3.3 or later.
-    :param durable: a retry goes on where the attempt before it ended, instead of running all windows again.
-    :param on_unknown: what to do with a window of which it cannot be told whether its job was started: ``fail`` (and not be
-        retried by Airflow), or ``resubmit``, at the risk of doubled data.
+
+    The other parameters are those of :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`. ``timeout`` is for each
+    window's job; ``cancel_on_kill`` cancels all jobs of this task; with ``durable`` a retry goes on where the attempt before it ended,
+    instead of running all windows again. While deferrable, each window that is done wakes the task up.
     """
 
     template_fields: Sequence[str] = (
@@ -88,7 +83,6 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
         "parameter_format",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
-    _starts_job = True
 
     def __init__(
         self,
@@ -106,12 +100,6 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
         end_parameter: str = "end",
         parameter_format: str = "%Y-%m-%d %H:%M:%S",
         on_demand_compute: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float | timedelta = jobs.POLL_INTERVAL,
-        timeout: float | timedelta = jobs.TIMEOUT,
-        cancel_on_kill: bool = True,
-        durable: bool = True,
-        on_unknown: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -128,25 +116,24 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
         self.end_parameter = end_parameter
         self.parameter_format = parameter_format
         self.on_demand_compute = on_demand_compute
-        self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.cancel_on_kill = cancel_on_kill
-        self.durable = durable
-        self.on_unknown = on_unknown
-        self._settings: Settings | None = None
         self._running_job_ids: set[str] = set()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the pipe over the range, window after window."""
         with clear_failure():
-            return self._run(context, Progress())
+            # Airflow does not enforce it while a task is deferred, and begins anew with it each time the task wakes up.
+            limit = self.execution_timeout if self.deferrable else None
+            return self._run(
+                context, Progress(), ends_at=math.inf if limit is None else time.time() + limit.total_seconds()
+            )
 
-    def execute_on(self, context: Context, event: Any = None, *, progress: dict[str, Any]) -> dict[str, Any]:
+    def execute_on(
+        self, context: Context, event: Any = None, *, progress: dict[str, Any], ends_at: float | None = None
+    ) -> dict[str, Any]:
         """Go on after a wait in the triggerer; only workers submit."""
         with clear_failure():
             self.log.info("Going on: %s", SlotEvent.from_payload(event).message)
-            return self._run(context, Progress.from_json(progress))
+            return self._run(context, Progress.from_json(progress), ends_at=math.inf if ends_at is None else ends_at)
 
     def on_kill(self) -> None:
         """Cancel this task's jobs, and no others."""
@@ -161,10 +148,10 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
             for job_id in job_ids:
                 self.log.info("%s", jobs.cancel(client, job_id))
 
-    def _run(self, context: Context, progress: Progress) -> dict[str, Any]:
+    def _run(self, context: Context, progress: Progress, *, ends_at: float) -> dict[str, Any]:
         # An end such as "now" would otherwise move with each deferral, and the last window be run again as another one.
         progress.span = progress.span or Window(moment(self.start, "start"), moment(self.end, "end"))
-        plan = self._plan(progress.span)
+        plan = self._plan(progress.span, ends_at)
         # on_kill runs inside a signal handler, where the connection can no longer be looked up.
         self._settings = self.hook.settings
         self._running_job_ids = {job_id for job_id, _, _ in progress.running.values()}
@@ -193,7 +180,7 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
             self._defer(pause, plan, run.progress)
         return _result(run.progress)
 
-    def _plan(self, span: Window) -> Plan:
+    def _plan(self, span: Window, ends_at: float) -> Plan:
         windows = cut(span.start, span.end, self.window)
         kind = self._checked_kind()
         for edge in (windows[0].start, *(one.end for one in windows)):
@@ -213,6 +200,7 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
             shortest=shortest,
             can_be=self._can_be,
             timeout=seconds(self.timeout, "timeout"),
+            ends_at=ends_at,
             poll_interval=seconds(self.poll_interval, "poll_interval"),
             cancels=self.cancel_on_kill,
             counts_rows=kind == "copy",
@@ -280,7 +268,7 @@ class TinybirdCopyRangeOperator(TinybirdOperator):
         self.defer(
             trigger=trigger,
             method_name="execute_on",
-            kwargs={"progress": progress.to_json()},
+            kwargs={"progress": progress.to_json(), "ends_at": None if plan.ends_at == math.inf else plan.ends_at},
             timeout=timedelta(seconds=max(0.0, pause.until - time.time())) + TRIGGER_SLACK,
         )
         raise AssertionError("defer() returned")

@@ -124,7 +124,7 @@ class Replaced:
         elif self.partitions is None:
             why = (
                 "Old rows stay in partitions that no new row is in, and which these are could not be told here: delete the interval's "
-                "rows and run this task again; or give data or path in place of url, and rows with a value in each column of the partition key."
+                "rows and run this task again; or give data or path in place of url, with a value in each column of the partition key."
             )
         else:
             why = "Something else writes into it at the same time."

@@ -193,9 +193,10 @@ class TestLeftOver:
         with pytest.raises(IntervalNotReplacedError, match="could not be told here"):
             swap(name, utc(2013, 1, 1), utc(2013, 1, 3), None, url=f"{box.url}/files/day.ndjson", format="ndjson")
 
-
     @pytest.mark.parametrize("engine", ["MergeTree", "ReplacingMergeTree"])
-    @pytest.mark.parametrize(("default", "rows"), [("String DEFAULT 'UA'", [{}, {}]), ("Nullable(String)", [{}, {"carrier": None}])])
+    @pytest.mark.parametrize(
+        ("default", "rows"), [("String DEFAULT 'UA'", [{}, {}]), ("Nullable(String)", [{}, {"carrier": None}])]
+    )
     def test_new_rows_in_a_partition_by_default_are_not_taken_for_old(self, box, engine, default, rows):
         """A row that lacks a column of the partition key is in the partition of the column's default."""
         schema = f"at DateTime `json:$.at`, n Int64 `json:$.n`, carrier {default} `json:$.carrier`"

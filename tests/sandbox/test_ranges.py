@@ -321,6 +321,28 @@ def test_a_timeout_cancels_the_job_of_the_window(box, run):
     assert [job["status"] for job in box.jobs()] == ["cancelled"]
 
 
+def test_execution_timeout_counts_while_it_is_deferred(box, monkeypatch):
+    """Airflow does not enforce it then, and each window wakes the task up: nothing would ever end it."""
+    fill(box)
+    monkeypatch.setattr("airflow_provider_tinybird.operators.ranges.INLINE_SECONDS", 0.0)
+    box.plan_job("copy_range", delay=0.05)
+    box.plan_job("copy_range", hold="working", times=9)
+    with pytest.raises(
+        RangeFailedError, match=r"was still 'working' .*asked to cancel.* 1 windows are done, 4 are not"
+    ):
+        run_deferred(**MONTHS, execution_timeout=timedelta(seconds=2))
+    assert sorted(job["status"] for job in box.jobs()) == ["cancelled", "done"]
+
+
+def test_no_window_is_started_after_execution_timeout(box, monkeypatch):
+    fill(box)
+    monkeypatch.setattr("airflow_provider_tinybird.operators.ranges.INLINE_SECONDS", 0.0)
+    box.plan_job("copy_range", delay=0.4, times=9)
+    with pytest.raises(RangeFailedError, match=r"[1-4] windows are done, [1-4] are not"):
+        run_deferred(**MONTHS, execution_timeout=timedelta(seconds=1.2))
+    assert not [job for job in box.jobs() if job["status"] in ("waiting", "working")]
+
+
 BAD = {
     "replace": ({"mode": "replace"}, "only 'append' keeps"),
     "kind": ({"kind": "materialize"}, "'copy' or 'sink'"),
@@ -352,10 +374,14 @@ def test_an_end_that_moves_does_not_double_after_a_deferral(box, monkeypatch):
     box.plan_job("copy_range", delay=0.2, times=20)
     monkeypatch.setattr("airflow_provider_tinybird.operators.ranges.INLINE_SECONDS", 0.0)
     ends = iter(f"2013-03-10T00:00:{second:02d}" for second in range(60))
-    monkeypatch.setattr("tests.sandbox.test_ranges.make", lambda arguments, was=make: was({**arguments, "end": next(ends)}))
+    monkeypatch.setattr(
+        "tests.sandbox.test_ranges.make", lambda arguments, was=make: was({**arguments, "end": next(ends)})
+    )
     result = run_deferred(**{**MONTHS, "start": "2013-02-01"})
     assert len(result["windows"]) == 2
-    assert box.rows(ALL.format("copied")) == box.rows(ALL.format("flights WHERE day >= '2013-02-01' AND day <= '2013-03-09'"))
+    assert box.rows(ALL.format("copied")) == box.rows(
+        ALL.format("flights WHERE day >= '2013-02-01' AND day <= '2013-03-09'")
+    )
 
 
 # Quota
