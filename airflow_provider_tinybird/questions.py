@@ -310,6 +310,25 @@ def enough_rows(datasource: str, *, min_rows: int = 1, condition: str | None = N
     return SqlQuestion(sql=sql, what=f"{min_rows} rows of data source '{datasource}'{which}")
 
 
+def clean_quarantine(
+    datasource: str, *, start: Moment, end: Moment | None = None, max_rows: object = 0, condition: str | None = None
+) -> QuarantineQuestion:
+    """Ask whether no more rows than allowed came into the quarantine of a data source over a window of time.
+
+    :param end: empty for now.
+    :param condition: only rows of the quarantine that match count.
+    """
+    if not datasource:
+        raise InvalidInputError("datasource is empty: name the data source whose quarantine is looked at.")
+    return QuarantineQuestion(
+        datasource=datasource,
+        start=moment(start, "start").isoformat(),
+        end=moment(end, "end").isoformat() if end else None,
+        max_rows=row_count(max_rows, "max_rows"),
+        condition=condition,
+    )
+
+
 def window_of(column: str, start: Moment, end: Moment | None) -> str:
     """Write the SQL condition for rows of a window of time.
 

@@ -26,7 +26,6 @@ from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import TinybirdSeriesOperator
-from airflow_provider_tinybird.outcomes import Outcome
 from airflow_provider_tinybird.partitions import KeyValues, is_aligned, partition_key, partitions_of
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import Limits, Rows, SpooledFile, spooled, target_columns
@@ -156,9 +155,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     ) -> dict[str, Any]:
         """Take up what the trigger found."""
         with clear_failure():
-            self._settings = self.hook.settings
-            outcome = Outcome.from_payload(event)
-            self.resume_link(outcome.as_job(), outcome.waited)
+            outcome = self.resumed(event)
             rules = self._rules(deadline=deadline, started_at=started_at)
             return self._go_on(context, Replaced.from_json(state), self._job_done(outcome), rules)
 

@@ -18,7 +18,6 @@ from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
-from airflow_provider_tinybird.outcomes import Outcome
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import FilesMemory, Ledger, Rows, text_of
 from airflow_provider_tinybird.submissions import import_mode
@@ -117,9 +116,7 @@ class TinybirdLoadOperator(FilesOperator):
     ) -> dict[str, Any]:
         """Take up what the trigger found, and go on with the next file."""
         with clear_failure():
-            self._settings = self.hook.settings
-            outcome = Outcome.from_payload(event)
-            self.resume_link(outcome.as_job(), outcome.waited)
+            outcome = self.resumed(event)
             ledger = Ledger.from_json(state)
             if ledger is None or ledger.sent is None:
                 raise AssertionError("deferred without a file")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_tinybird import quarantine, questions
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.bounds import fraction_bound, rows_bound
-from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.quarantine import Load, QuarantinedRowsError, QuarantinePolicy
 
@@ -124,11 +123,8 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
                 raise InvalidInputError(
                     "max_fraction needs column: the time by which the rows of the window are counted."
                 )
-            question = questions.QuarantineQuestion(
-                datasource=self.datasource,
-                start=moment(self.start, "start").isoformat(),
-                end=moment(self.end, "end").isoformat() if self.end else None,
-                condition=self.condition,
+            question = questions.clean_quarantine(
+                self.datasource, start=self.start, end=self.end, condition=self.condition
             )
             found = question.judge(self.hook.send(question.call))
             self.log.info("%s.", found.says)

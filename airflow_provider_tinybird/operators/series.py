@@ -12,7 +12,7 @@ from airflow_provider_tinybird.api.errors import JobQuotaError, RateLimitedError
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.durable import Started, Starter
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
-from airflow_provider_tinybird.outcomes import Ending
+from airflow_provider_tinybird.outcomes import Ending, Outcome
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
@@ -66,6 +66,14 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
                 continue
             self._running_job_id = started.job.id
             return started
+
+    def resumed(self, event: Any) -> Outcome:
+        """Come back from the triggerer; tells what became of the job."""
+        # on_kill runs inside a signal handler, where the connection can no longer be looked up.
+        self._settings = self.hook.settings
+        outcome = Outcome.from_payload(event)
+        self.resume_link(outcome.as_job(), outcome.waited)
+        return outcome
 
     def let_end(self, job: Job, rules: jobs.Rules) -> None:
         """Wait until a job is over that is not this task's: it is never cancelled.

@@ -7,8 +7,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 
 from airflow_provider_tinybird import questions
-from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.base import seconds
 from airflow_provider_tinybird.sensors.base import TinybirdConditionSensor
 
@@ -159,12 +157,6 @@ class TinybirdQuarantineSensor(TinybirdConditionSensor):
 
     def question(self) -> questions.QuarantineQuestion:
         """Ask for the rows of the window."""
-        if not self.datasource:
-            raise InvalidInputError("datasource is empty: name the data source whose quarantine is watched.")
-        return questions.QuarantineQuestion(
-            datasource=self.datasource,
-            start=moment(self.start, "start").isoformat(),
-            end=moment(self.end, "end").isoformat() if self.end else None,
-            max_rows=questions.row_count(self.max_rows, "max_rows"),
-            condition=self.condition,
+        return questions.clean_quarantine(
+            self.datasource, start=self.start, end=self.end, max_rows=self.max_rows, condition=self.condition
         )
