@@ -70,6 +70,16 @@ def check_workspace(client: Client, expected: str) -> None:
     log.info("The token belongs to workspace '%s', as expected.", found.name)
 
 
+def count_matching(client: Client, datasource: str, condition: str) -> int | None:
+    """Count the rows that a condition holds for; ``None`` where the token may not know."""
+    try:
+        result = client.send(query.sql(f"SELECT count() AS c FROM {identifier(datasource)} WHERE ({condition}\n)"))  # noqa: S608 - the user's own condition
+        return int(result.data[0]["c"])
+    except TinybirdError as e:
+        log.info("How many rows of data source '%s' match the condition is not known: %s", datasource, e)
+        return None
+
+
 def count_rows(client: Client, datasource: str) -> int | None:
     """Count the rows of a data source; ``None`` where the token may not know.
 

@@ -250,6 +250,7 @@ class TinybirdLoadOperator(FilesOperator):
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
         # Where it is not known, that was said, or was an error, when the file was in.
         self._judge(ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at)
+        self._tell_what_was_left_out(ledger)
         return {
             "via": "files",
             "rows": ledger.rows if ledger.written is None else ledger.written,
@@ -260,6 +261,20 @@ class TinybirdLoadOperator(FilesOperator):
             "invalid_lines": ledger.invalid,
             **self._rows_around(ledger),
         }
+
+    def _tell_what_was_left_out(self, ledger: Ledger) -> None:
+        """Count behind a replace by condition: Tinybird counts rows as written that it leaves out, since they do not match."""
+        if self.replace_condition is None or not ledger.written:
+            return
+        found = guards.count_matching(self.hook.client, self.datasource, self.replace_condition)
+        if found is not None and found < ledger.written:
+            self.log.warning(
+                "%d rows were written, and replace_condition holds for %d rows of '%s' now: Tinybird leaves out rows that do not match it. "
+                "An engine that merges rows makes them fewer, too.",
+                ledger.written,
+                found,
+                self.datasource,
+            )
 
     def _rows_around(self, ledger: Ledger) -> dict[str, Any]:
         if self.mode == ImportMode.APPEND.value:

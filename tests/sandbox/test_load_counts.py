@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,14 @@ def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
     wait = TinybirdLoadOperator.wait_for_job
     monkeypatch.setattr(TinybirdLoadOperator, "wait_for_job", lambda *args, patience=0: wait(*args, patience=0.0))
     return lambda store=None, **arguments: run_to_the_end(store, via="files", **arguments)[0]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the operator logs, on each version of Airflow."""
+    monkeypatch.setattr(TinybirdLoadOperator, "log", property(lambda _: logging.getLogger("own.log")), raising=False)
+    caplog.set_level("INFO")
+    return caplog
 
 
 def lines(*delays: Any) -> list[dict[str, Any]]:
@@ -85,6 +94,12 @@ class TestMissingRows:
     def test_nothing_is_missing_after_a_replace_by_condition(self, box, load):
         box.fill()
         assert load(data=lines(1, 2, 3), **FEBRUARY)["rows"] == 3
+
+    @pytest.mark.parametrize("day", ["2013-02-01", "2013-03-01"])
+    def test_rows_that_do_not_match_the_condition_are_told(self, box, load, said, day):
+        load(data=[*lines(1, 2), {**lines(3)[0], "day": day}], **FEBRUARY)
+        told = "3 rows were written, and replace_condition holds for 2 rows of 'flights' now"
+        assert (told in said.text) is (day == "2013-03-01")
 
 
 class TestUnknownCounts:
