@@ -167,6 +167,18 @@ async def get_connection_async(conn_id: str) -> ConnectionFields:
     return await sync_to_async(fetch)()
 
 
+def placeholder_of_secrets() -> str:
+    """Return what the connection form of 2.11 shows in place of a stored secret, and takes for "as it was" when it comes back.
+
+    Empty from 3.0 on. Only that form asks, so what is imported here is there already.
+    """
+    try:
+        from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER  # type: ignore[import-not-found]
+    except ImportError:  # 3.0 and later, whose forms do this by themselves
+        return ""
+    return str(SENSITIVE_FIELD_PLACEHOLDER)
+
+
 def _fields(found: Any, conn_id: str, extra: Mapping[str, Any]) -> ConnectionFields:
     return ConnectionFields(
         conn_id=conn_id,
@@ -205,6 +217,7 @@ __all__ = [
     "determine_kwargs",
     "get_connection_async",
     "mask_secret",
+    "placeholder_of_secrets",
     "task_decorator_factory",
     "task_state_store",
 ]

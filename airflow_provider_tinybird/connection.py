@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from airflow_provider_tinybird import get_provider_info as form
+from airflow_provider_tinybird._compat import placeholder_of_secrets
 from airflow_provider_tinybird.api import regions
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import (
@@ -324,13 +325,26 @@ def connection_form_widgets() -> dict[str, Any]:
     from wtforms import BooleanField, PasswordField, StringField
     from wtforms.validators import Optional, any_of
 
+    class KeepsWhatIsStored(BS3PasswordFieldWidget):  # type: ignore[misc]
+        """A field for a secret that survives an edit of something else.
+
+        2.11 shows a stored secret as an empty field, and takes an empty field for one to be removed. So the field holds Airflow's own
+        sign for "as it was", never the secret.
+        """
+
+        def __call__(self, field: Any, **kwargs: Any) -> Any:
+            unchanged = placeholder_of_secrets()
+            was_typed = bool(field.raw_data) and field.data != unchanged
+            self.hide_value = False
+            return super().__call__(field, **{**kwargs, "value": "" if was_typed or not field.data else unchanged})
+
     def widget(extra: form.FormField) -> Any:
         match extra.kind:
             case form.FieldKind.SWITCH:
                 return BooleanField(extra.label, description=extra.description, default=extra.default)
             case form.FieldKind.MASKED:
                 return PasswordField(
-                    extra.label, validators=[Optional()], description=extra.description, widget=BS3PasswordFieldWidget()
+                    extra.label, validators=[Optional()], description=extra.description, widget=KeepsWhatIsStored()
                 )
         # Numbers are texts here: on 2.11 a number field would lose a 0 when somebody edits the connection.
         checks = [Optional(), any_of(list(extra.choices))] if extra.choices else [Optional()]

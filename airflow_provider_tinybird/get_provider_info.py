@@ -73,6 +73,7 @@ EXTRA_FIELDS: tuple[FormField, ...] = (
         "Region",
         FieldKind.CHOICE,
         "Region of the workspace, in place of the API base URL. Not needed where the token says it, as static tokens do.",
+        placeholder="such as aws-us-east-1",
         choices=REGION_IDS,
     ),
     FormField(

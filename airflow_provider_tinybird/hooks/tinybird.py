@@ -326,7 +326,9 @@ class TinybirdHook(BaseHook):
             with Client(self.settings, policy=_CHECK_POLICY) as client:
                 return _check(client)
         except Exception as e:  # also a connection that is not there, or a file of certificates that cannot be read
-            return False, redact(str(e)) or type(e).__name__
+            # The forms test what they hold under a name that they make up, which would only puzzle whoever reads it.
+            said = redact(str(e)).removeprefix(f"Connection '{self.tinybird_conn_id}': ")
+            return False, said or type(e).__name__
 
 
 def _check(client: Client) -> tuple[bool, str]:

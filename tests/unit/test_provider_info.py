@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from airflow_provider_tinybird import connection
+from airflow_provider_tinybird._compat import placeholder_of_secrets
 from airflow_provider_tinybird.api.regions import REGIONS
 from airflow_provider_tinybird.get_provider_info import EXTRA_FIELDS, REGION_IDS, get_provider_info
 
@@ -138,3 +139,27 @@ def test_the_widgets_of_the_older_form():
         "max_retries": "StringField",
         "allow_http": "BooleanField",
     }
+
+
+def test_a_stored_proxy_outlives_an_edit_of_something_else():
+    unchanged = placeholder_of_secrets()
+    if not unchanged:
+        assert not importlib.util.find_spec("airflow.www")  # 3.0 and later, whose forms keep secrets by themselves
+        return
+    from werkzeug.datastructures import MultiDict
+    from wtforms import Form
+
+    class ConnectionForm(Form):
+        proxy = connection.connection_form_widgets()["proxy"]
+
+    def shown(typed: str | None, stored: str = "") -> str:
+        form = ConnectionForm(MultiDict({"proxy": typed}) if typed is not None else None)
+        form.proxy.data = stored or form.proxy.data
+        return str(form.proxy())
+
+    secret = "http://user:password@proxy.example:3128"
+    assert 'value=""' in shown(None)
+    assert f'value="{unchanged}"' in shown(None, stored=secret)  # what comes back like this, Airflow leaves as it was
+    assert f'value="{unchanged}"' in shown(unchanged)  # the form is shown again, since another field was refused
+    assert 'value=""' in shown(secret)  # the same, with a proxy that was typed in: not to be taken for the stored one
+    assert 'type="password"' in shown(None)

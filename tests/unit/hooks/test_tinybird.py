@@ -281,7 +281,9 @@ class TestConnection:
 
     def test_no_token(self, connection):
         connection("https://api.tinybird.co", None)
-        assert TinybirdHook().test_connection()[0] is False
+        worked, said = TinybirdHook().test_connection()
+        assert not worked
+        assert said.startswith("Password is empty. ")  # without the id: forms make one up for what they test
 
     def test_no_connection(self):
         worked, said = TinybirdHook("nowhere").test_connection()
