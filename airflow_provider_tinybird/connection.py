@@ -87,6 +87,7 @@ def _read(connection: ConnectionLike) -> Settings:
         verify=_verify(extra),
         proxy=_proxy(extra),
         max_retries=_count(extra, "max_retries", DEFAULT_MAX_RETRIES),
+        name=connection.conn_id,
     )
 
 

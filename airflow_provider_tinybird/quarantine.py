@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_tinybird import wording
 from airflow_provider_tinybird.api import quarantine as quarantine_api
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
@@ -26,6 +27,7 @@ LONGEST_ERROR = 160
 REASONS = 5
 """Reasons that are shown."""
 
+_NONE_IS_IN = "No row is in, and the same rows would not fit again, so this is not retried: correct the rows or the data source, then clear the task."
 _ALL_WAS_SENT = (
     "The other rows are in, so this is not retried: correct these and load only them, then mark the task as success."
 )
@@ -176,9 +178,15 @@ def judge(client: Client, policy: QuarantinePolicy, load: Load) -> Verdict:
         log.warning("%s", told)
         return verdict
     raise QuarantinedRowsError(
-        f"{told} That is more than {policy} allows. {load.stopped or _ALL_WAS_SENT} Or allow some with max_quarantined_rows or "
+        f"{told} That is more than {policy} allows. {_what_next(load)} Or allow some with max_quarantined_rows or "
         "max_quarantined_fraction, or all with on_quarantine='warn'."
     )
+
+
+def _what_next(load: Load) -> str:
+    if load.stopped:
+        return load.stopped
+    return _NONE_IS_IN if load.rows == 0 else _ALL_WAS_SENT
 
 
 def with_count(client: Client, load: Load) -> Load:
@@ -223,7 +231,7 @@ def _why(client: Client, load: Load) -> str:
 def _shown(client: Client, reason: Reason) -> str:
     columns = ", ".join(_cut(client, column) for column in reason.columns) or "whole line"
     errors = "; ".join(_cut(client, error) for error in reason.errors[:REASONS])
-    return f"{columns}: {errors or 'no reason given'} ({reason.rows} rows)"
+    return f"{columns}: {errors or 'no reason given'} ({wording.rows(reason.rows)})"
 
 
 def _cut(client: Client, text: str) -> str:

@@ -29,6 +29,8 @@ _ERRORS: dict[int, type[errors.ApiError]] = {
     429: errors.RateLimitedError,
 }
 
+# Other refusals have the same status, so it takes the words to tell a token that is unknown from one that may not.
+_UNKNOWN_TOKEN = re.compile(r"invalid (authentication )?token", re.IGNORECASE)
 _WAYS_OUT: dict[int, str] = {
     408: "The query took longer than Tinybird allows: narrow it, or raise the limit of your plan.",
     411: "Something between here and Tinybird dropped the Content-Length header.",
@@ -81,9 +83,10 @@ def from_transport(settings: Settings, call: Call[T], error: httpx.HTTPError) ->
     reason = redact(str(error), secret=settings.token.value) or type(error).__name__
     place = where(settings, call)
     if isinstance(error, _NOT_SENT):
+        by = " through the proxy" if settings.proxy else ""
         return errors.ConnectionFailedError(
-            f"Could not {call.what}: no connection to {settings.base_url} ({reason}). Nothing was sent. Check the connection's Host, "
-            f"the network and the proxy. [{place}]",
+            f"Could not {call.what}: no connection to {settings.base_url}{by} ({reason}). Nothing was sent. Check Host of "
+            f"{settings.connection}, the network and the proxy. [{place}]",
             sent=False,
         )
     timed_out = isinstance(error, httpx.TimeoutException)
@@ -114,7 +117,7 @@ def from_status(
     kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
     if 400 <= status < 500 and is_quota_text(text):
         return errors.JobQuotaError(call.what, place, answer, _QUOTA_WAY_OUT)
-    return kind(call.what, place, answer, _way_out(settings, call, status, headers))
+    return kind(call.what, place, answer, _way_out(settings, call, answer, headers))
 
 
 def read(settings: Settings, call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
@@ -182,14 +185,21 @@ def _unreadable(settings: Settings, call: Call[T], status: int, content: bytes) 
     )
 
 
-def _way_out(settings: Settings, call: Call[T], status: int, headers: Mapping[str, str]) -> str:
+def _way_out(settings: Settings, call: Call[T], answer: errors.Answer, headers: Mapping[str, str]) -> str:
+    status = answer.status
     if status in (401, 403, 404):
         hint = region_hint(settings)
         if hint:
             return f"The likely reason: {hint}."
+    if status in (401, 403) and _UNKNOWN_TOKEN.search(answer.text):
+        return (
+            f"Tinybird does not know the token of {settings.connection}: it was deleted or refreshed, or it is of another region. "
+            "Put a token of the workspace into its Password."
+        )
     if status in (401, 403):
         need = f"the scope {call.scope} (or ADMIN)" if call.scope else "the scope for this"
-        return f"The token of the connection needs {need} in the workspace that owns it; a job limit of the plan also answers with 403."
+        token = f"The token of {settings.connection}"
+        return f"{token} needs {need} in the workspace that owns it; a job limit of the plan also answers with 403."
     if status == 404:
         return f"Check the name, and that {settings.base_url} is the region of the token's workspace."
     if 300 <= status < 400:

@@ -63,6 +63,7 @@ class Settings:
     :param proxy: URL of an HTTP proxy; may hold a password, so it is not in the ``repr``.
     :param max_retries: times to send a call again after the first, where that is safe.
     :param user_agent: ``User-Agent`` header.
+    :param name: what the user calls the connection that these come from, for messages.
     """
 
     base_url: str
@@ -74,6 +75,12 @@ class Settings:
     proxy: str | None = field(default=None, repr=False)
     max_retries: int = DEFAULT_MAX_RETRIES
     user_agent: str = f"airflow-provider-tinybird/{__version__}"
+    name: str | None = None
+
+    @property
+    def connection(self) -> str:
+        """The connection, in the middle of a sentence."""
+        return f"connection '{self.name}'" if self.name else "the connection"
 
 
 def normalise_base_url(text: str, *, allow_http: bool = False, scheme: str = "", port: int | None = None) -> str:

@@ -88,6 +88,7 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
         began = time.monotonic()
         with clear_failure():
             self.quarantine_policy()
+            self.tell(f"send rows to data source '{self.datasource}'")
             result = self.hook.send_events(
                 self.datasource,
                 data,

@@ -109,6 +109,14 @@ def test_a_job_that_nobody_waits_for(box, run_here, lines):
     ]
 
 
+def test_events(box, run_here, lines):
+    row = {"day": "2013-01-01", "carrier": "UA", "delay": 5}
+    run_here(operators()["TinybirdEventsOperator"], datasource="flights", data=[row])
+    asked, sent = lines()
+    assert asked == "Asking Tinybird at URL to send rows to data source 'flights'."
+    assert sent.startswith("1 row is in data source 'flights', 0 in its quarantine: 1 request")
+
+
 def _run(run: Callable[..., Any], name: str, **arguments: Any) -> bool:
     """Run an operator in the mode of ``run``; tell whether it is deferred."""
     run(operators()[name], poll_interval=0.05, **arguments)

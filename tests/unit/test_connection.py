@@ -57,6 +57,7 @@ def refusal(**fields: object) -> str:
 
 
 FULL = Settings(
+    name="tb",
     base_url=CLOUD,
     token=Token(TOKEN),
     workspace="shop",
@@ -248,7 +249,7 @@ class TestToken:
 class TestExtras:
     @pytest.mark.parametrize("extra", [None, {}, dict.fromkeys(FULL_EXTRA, ""), dict.fromkeys(FULL_EXTRA)], ids=str)
     def test_nothing_means_the_defaults(self, extra):
-        assert read(extra=extra) == Settings(base_url=CLOUD, token=Token(TOKEN))
+        assert read(extra=extra) == Settings(base_url=CLOUD, token=Token(TOKEN), name="tb")
 
     def test_text_is_as_good_as_types(self):
         assert read(extra={name: str(value) for name, value in FULL_EXTRA.items()}) == FULL

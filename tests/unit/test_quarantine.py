@@ -102,6 +102,18 @@ class TestEvents:
         asked = tinybird.requests[-1].form["q"]
         assert "FROM `flights_quarantine` WHERE insertion_date >= now() - toIntervalSecond(" in asked
 
+    def test_what_to_do_depends_on_whether_anything_is_in(self, tinybird):
+        with pytest.raises(AirflowFailException, match=r"The other rows are in, .* load only them"):
+            send()
+        tinybird.on("POST /v0/events", {"successful_rows": 0, "quarantined_rows": 3})
+        with pytest.raises(AirflowFailException, match=r"No row is in, .* then clear the task"):
+            send()
+
+    def test_one_row_is_a_row(self, tinybird):
+        tinybird.on("POST /v0/sql", why({**REASON, "c__rows": "1"}))
+        with pytest.raises(AirflowFailException, match=r"no Int32: 'many' \(1 row\)"):
+            send()
+
     def test_warn(self, logs):
         value = send(on_quarantine="warn")
         assert (value["successful_rows"], value["quarantined_rows"]) == (1, 2)

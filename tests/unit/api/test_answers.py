@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -32,9 +34,7 @@ CLASSES = [
 
 
 def failure(wire, *answer):
-    wire.settings = Settings(
-        base_url=wire.settings.base_url, token=wire.settings.token, max_retries=0, workspace=wire.settings.workspace
-    )
+    wire.settings = replace(wire.settings, max_retries=0)
     wire.answers(answer)
     with pytest.raises(errors.TinybirdError) as caught:
         wire.send(jobs.get_job("J"))
@@ -96,6 +96,19 @@ def test_access_denied_names_the_scope_and_that_it_may_be_a_limit(wire, status):
     text = str(failure(wire, status, {"error": "no"}))
     assert "needs the scope DATASOURCES:CREATE (or ADMIN)" in text
     assert "job limit" in text
+
+
+def test_access_denied_names_the_connection(wire):
+    wire.settings = replace(wire.settings, name="prod")
+    assert "The token of connection 'prod' needs the scope" in str(failure(wire, 403, {"error": "no"}))
+
+
+@pytest.mark.parametrize("words", ["Invalid authentication token: send one", "invalid token"])
+def test_a_token_that_tinybird_does_not_know_lacks_no_scope(wire, words):
+    text = str(failure(wire, 403, {"error": words}))
+    assert "Tinybird does not know the token of the connection: it was deleted or refreshed" in text
+    assert "scope" not in text
+    assert "limit" not in text
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

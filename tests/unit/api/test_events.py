@@ -80,7 +80,7 @@ def test_400_shows_tinybirds_words(wire):
 
 
 def test_403_names_the_scope(wire):
-    wire.answers((403, {"error": "invalid authentication token"}))
+    wire.answers((403, {"error": "not enough permissions"}))
     with pytest.raises(AccessDeniedError, match="DATASOURCES:APPEND:flights"):
         wire.send(send_events("flights", ROWS))
 

@@ -266,6 +266,14 @@ class TestConnection:
         assert (worked, "no connection to http://127.0.0.1:9" in said) == (False, True)
         assert sum(naps) < 5
 
+    def test_a_proxy_that_is_not_there(self, tinybird, connection, monkeypatch):
+        monkeypatch.setattr("tenacity.nap.sleep", lambda _: None)
+        connection(tinybird.url, "t", proxy="http://127.0.0.1:9")
+        worked, said = TinybirdHook().test_connection()
+        assert not worked
+        assert f"no connection to {tinybird.url} through the proxy" in said
+        assert "Check Host of connection 'tinybird_default', the network and the proxy." in said
+
     def test_a_host_that_is_none_of_tinybirds(self, hook, tinybird):
         tinybird.on("GET .*", (200, b"<html>hello</html>"))
         worked, said = hook.test_connection()
