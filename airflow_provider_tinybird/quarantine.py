@@ -27,7 +27,10 @@ LONGEST_ERROR = 160
 REASONS = 5
 """Reasons that are shown."""
 
-_NONE_IS_IN = "No row is in, and the same rows would not fit again, so this is not retried: correct the rows or the data source, then clear the task."
+_NONE_IS_IN = (
+    "No row is in, and the same rows would not fit again, so this is not retried: correct the rows or the data source, "
+    "then clear the task."
+)
 _ALL_WAS_SENT = (
     "The other rows are in, so this is not retried: correct these and load only them, then mark the task as success."
 )

@@ -18,7 +18,7 @@ def quarantined(box):
 
 
 def test_events_fail_for_good(box, run_here):
-    with pytest.raises(AirflowFailException, match=r"1 of 2 rows .*Why: delay: cannot read many as Int32 \(1 rows\)"):
+    with pytest.raises(AirflowFailException, match=r"1 of 2 rows .*Why: delay: cannot read many as Int32 \(1 row\)"):
         run_here(TinybirdEventsOperator, datasource="flights", data=[GOOD, BAD])
     assert quarantined(box) == (1, 1)
 
@@ -50,6 +50,6 @@ def test_bounds_that_do_not(box, run, tmp_path, bounds):
 def test_only_the_reasons_of_this_import_are_told(box, run, run_here, tmp_path):
     run_here(TinybirdEventsOperator, datasource="flights", data=[{**GOOD, "day": "x"}] * 9, on_quarantine="ignore")
     (box.files / "bad.csv").write_text(FILE)
-    with pytest.raises(AirflowFailException, match=r"1 of 3 rows .*Why: delay: [^;]*\(1 rows\)\. That") as caught:
+    with pytest.raises(AirflowFailException, match=r"1 of 3 rows .*Why: delay: [^;]*\(1 row\)\. That") as caught:
         run(TinybirdAppendUrlOperator, datasource="flights", url=f"{box.url}/files/bad.csv")
     assert "day:" not in str(caught.value)
