@@ -73,7 +73,19 @@ class Sending:
         result = self.client.send(call)
         if measured:
             self.compressor.decide(content, measured)
+        self._check(piece, result)
         return result
+
+    def _check(self, piece: Piece, result: EventsResult) -> None:
+        """Have a success that leaves rows out count as an answer that was lost: nobody knows which of the rows are in.
+
+        :raises UnreadableAnswerError: the answer speaks of fewer rows than were sent.
+        """
+        if result.successful_rows + result.quarantined_rows < piece.rows:
+            raise UnreadableAnswerError(
+                f"Of {piece.rows} rows that were sent to '{self.datasource}', Tinybird's answer says that {result.successful_rows} are in "
+                f"and {result.quarantined_rows} in quarantine: the rest is missing."
+            )
 
 
 class Senders:

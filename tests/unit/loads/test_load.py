@@ -358,6 +358,33 @@ class TestAtLeastOnce:
         assert not caught.value.retry_can_help
         assert len(tinybird.requests) == 2
 
+    def test_one_that_lacks_rows_by_its_answer_is_sent_again(self, client, tinybird, naps):
+        tinybird.on(EVENTS, IN, {"successful_rows": 1, "quarantined_rows": 0}, IN)
+        result = send_batches(client, two_by_two(4), delivery=Delivery.AT_LEAST_ONCE, max_in_flight=1)
+        assert [numbers(request.body) for request in tinybird.requests] == [[0, 1], [2, 3], [2, 3]]
+        assert result.successful_rows == 4
+
+
+class TestRowsThatTheAnswerLacks:
+    """A success that speaks of fewer rows than were sent is none."""
+
+    def test_the_load_is_red_and_not_repeated(self, client, tinybird):
+        tinybird.on(EVENTS, IN, {"successful_rows": 1, "quarantined_rows": 0})
+        with pytest.raises(
+            LoadInterruptedError, match=r"In: rows 0 to 1 .*Unknown whether they are in: rows 2 to 3"
+        ) as caught:
+            send_batches(client, two_by_two(6))
+        assert "Of 2 rows that were sent to 'flights', Tinybird's answer says that 1 are in and 0 in quarantine" in str(
+            caught.value
+        )
+        assert not caught.value.retry_can_help
+        assert len(tinybird.requests) == 2
+
+    def test_rows_in_quarantine_are_not_missing(self, client, tinybird):
+        tinybird.on(EVENTS, IN, {"successful_rows": 1, "quarantined_rows": 1})
+        result = send_batches(client, two_by_two(4))
+        assert (result.successful_rows, result.quarantined_rows) == (3, 1)
+
 
 class TestLog:
     def test_a_line_every_few_seconds_and_a_summary(self, client, tinybird, monkeypatch, caplog):

@@ -178,7 +178,7 @@ class TestAuto:
     def test_a_load_over_a_slow_link(self, client, tinybird, monkeypatch):
         """The first body goes as it is, those after the decision compressed."""
         monkeypatch.setattr("airflow_provider_tinybird.loads.compression.pays", lambda **_: True)
-        tinybird.on(EVENTS, {"successful_rows": 1, "quarantined_rows": 0})
+        tinybird.on(EVENTS, {"successful_rows": 1_000_000, "quarantined_rows": 0})
         data = [{"n": number, "text": "x" * 1000} for number in range(6000)]
         options = LoadOptions(compression=Compression.AUTO, max_in_flight=1, pacing=False)
         Load(client, options, NoBooks(), Tally("flights")).run(batches(data, max_bytes=2 * MB))
