@@ -17,7 +17,7 @@ from airflow_provider_tinybird.operators.load import TinybirdLoadOperator
 
 ROWS = 4000
 SUM = "SELECT count() AS n, uniqExact(carrier) AS carriers, sum(delay) AS delays FROM flights"
-MANY = {"max_file_bytes": 20_000, "imports_per_minute": 1000}
+MANY = {"max_file_bytes": 20_000, "imports_per_minute": 1000, "poll_interval": 0.05}
 """Rows in several files."""
 
 

@@ -35,7 +35,7 @@ def full(box):
     box.fill()
     bad = [{"day": "x", "carrier": "UA", "delay": 1}]
     TinybirdEventsOperator(task_id="t", datasource="flights", data=bad, on_quarantine="ignore").execute({})
-    TinybirdCopyOperator(task_id="t", pipe="copy_totals").execute({})
+    TinybirdCopyOperator(task_id="t", pipe="copy_totals", poll_interval=0.05).execute({})
     assert counts(box) == (4, 1, 3)
     return box
 

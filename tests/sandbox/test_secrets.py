@@ -148,9 +148,10 @@ def file(tmp_path: Path) -> Path:
 
 def arguments_of(name: str, server: SandboxProcess, file: Path, job: str, mode: str) -> dict[str, Any]:
     given = ARGUMENTS[name](server.base_url, file, job)
+    if can_defer(name) and "poke_interval" not in given:
+        given |= {"poll_interval": 0.05}
     if mode == "deferred":
         given |= {"deferrable": True}
-        given |= {} if "poke_interval" in given else {"poll_interval": 0.05}
     return given
 
 
