@@ -223,7 +223,7 @@ class TestKilled:
                 time.sleep(0.05)
         finally:
             process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.wait()
         assert process.returncode == -signal.SIGKILL
 
     def retry(self, store: str) -> dict[str, Any]:
