@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call
-from airflow_provider_tinybird.api.encoding import resource_name
+from airflow_provider_tinybird.api.encoding import is_id, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.api.models import QueryResult
@@ -145,7 +145,7 @@ class CopyQuestion:
     @property
     def call(self) -> Call[tuple[Job, ...]]:
         """The list of the pipe's jobs."""
-        key = "pipe_id" if self.pipe.startswith("t_") else "pipe_name"
+        key = "pipe_id" if is_id(self.pipe) else "pipe_name"
         resource_name("pipe", self.pipe)
         return jobs_api.list_jobs(kind="copy", **{key: self.pipe})
 

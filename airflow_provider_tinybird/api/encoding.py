@@ -164,6 +164,15 @@ RESERVED_PARAMETERS = frozenset(
 )
 
 _NAME = re.compile(r"[^\s/?#%]+")
+_ID = re.compile(r"t_[0-9a-f]{32}")
+
+
+def is_id(name: str) -> bool:
+    """Tell whether it is the id of something, ``t_`` and 32 hexadecimal digits, and not a name that begins alike.
+
+    :param name: name or id.
+    """
+    return _ID.fullmatch(name) is not None
 
 
 def resource_name(kind: str, name: str) -> str:

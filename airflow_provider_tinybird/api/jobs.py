@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
-from airflow_provider_tinybird.api.encoding import pairs, resource_name
+from airflow_provider_tinybird.api.encoding import is_id, pairs, resource_name
 from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job, submitted_job
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def newest_job(pipe: str) -> Call[Job | None]:
         what=f"get the newest job of pipe '{pipe}'",
         method="GET",
         path="/v0/jobs",
-        params=(("pipe_id" if pipe.startswith("t_") else "pipe_name", pipe),),
+        params=(("pipe_id" if is_id(pipe) else "pipe_name", pipe),),
         read=_newest,
         repeat=Repeat.READ,
         scope=READ_JOBS,

@@ -17,6 +17,7 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.job import BlockCounts, JobStatus, parse_job, parse_time
 from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.questions import CopyQuestion
 
 CSV = FileFormat.CSV
 NODE = {"id": "t_node", "name": "n", "sql": "SELECT 1", "tags": {"copy_target_datasource": "t_2"}, "params": []}
@@ -295,6 +296,14 @@ def test_the_newest_job_of_a_pipe(wire):
     assert newest.id == "b"
     assert wire.sent[0].target == "/v0/jobs?pipe_name=p"
     assert wire.send(jobs.newest_job("p")) is None
+
+
+@pytest.mark.parametrize(("pipe", "key"), [("t_totals", "pipe_name"), (f"t_{'0a' * 16}", "pipe_id")])
+def test_a_name_that_begins_like_an_id_is_a_name(wire, pipe, key):
+    wire.answers({"jobs": []}, {"jobs": []})
+    wire.send(jobs.newest_job(pipe))
+    wire.send(CopyQuestion(pipe=pipe, since="2024-01-01T00:00:00+00:00").call)
+    assert [request.target for request in wire.sent] == [f"/v0/jobs?{key}={pipe}", f"/v0/jobs?kind=copy&{key}={pipe}"]
 
 
 def test_a_job_that_is_forgotten_is_found_in_the_log(wire):
