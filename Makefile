@@ -1,12 +1,12 @@
 # Needs make and Python 3.11 or newer; everything else is installed into .venv by scripts/setup.py.
 #   PYTHON=/path/to/python   another Python to make .venv from
 #   ARGS="-k copy -x"        more arguments for pytest; "--keep" for "make demo"; names of clients for "make conformance"
-#   WORKERS=4                test processes (0: all in one)
+#   WORKERS=2                test processes (0: all in one); they wait a good deal, so 4 keep two cores busy
 #   PORT=7181                port of "make sandbox"
 
 PYTHON ?=
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 4
 PORT ?= 7181
 
 VENV := .venv
