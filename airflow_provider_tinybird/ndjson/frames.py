@@ -37,6 +37,7 @@ class PolarsSource:
                 raise EncodeError("the polars type Object has no JSON form; cast it to text first", column=name)
         # Arrow has no integers of 128 bits. As texts they keep their digits, and ClickHouse reads those.
         self._huge = [name for name, kind in types.items() if kind in {"Int128", "UInt128"}]
+        self._has_lists = any("List(" in kind or "Array(" in kind for kind in types.values())
         self._frame = frame
         self.rows: int = frame.height
 
@@ -51,10 +52,18 @@ class PolarsSource:
             (check_table(self._table(start, ROWS), first_row + start) for start in range(0, self.rows, ROWS)), default=0
         )
 
+    def _part(self, start: int, count: int) -> Any:
+        """Some of the rows. A slice of a list column still holds the items of all rows, and to_arrow() would convert them for each slice."""
+        if not self._has_lists:
+            return self._frame.slice(start, count)
+        import numpy as np
+
+        return self._frame[np.arange(start, min(start + count, self.rows))]  # a range would be a slice again
+
     def _table(self, start: int, count: int) -> Any:
         import pyarrow as pa
 
-        part = self._frame.slice(start, count)
+        part = self._part(start, count)
         for name in self._huge:
             part = part.with_columns(part.get_column(name).cast(str))
         try:
@@ -66,7 +75,7 @@ class PolarsSource:
 
     def arrow(self, start: int, count: int) -> Any | None:
         """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
-        return None if self._huge else self._frame.slice(start, count).to_arrow()
+        return None if self._huge else self._part(start, count).to_arrow()
 
 
 class PandasSource:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from decimal import Decimal
 
 import pytest
 
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches
+from airflow_provider_tinybird.ndjson.frames import PolarsSource
 
 pl = pytest.importorskip("polars")
 
@@ -73,3 +75,14 @@ def test_series():
 def test_refused(column):
     with pytest.raises(EncodeError, match="column 'bad'"):
         sent(pl.DataFrame({"bad": column}))
+
+
+@pytest.mark.parametrize("items", [["a", "b"], [{"t": "a"}, {"t": "b"}], [["a"], ["b"]]])
+def test_a_slice_of_lists_does_not_convert_those_of_all_rows(items):
+    """Else the time would grow with the square of the rows."""
+    source = PolarsSource(pl.DataFrame({"n": range(1000), "l": [items] * 1000}))
+    table = source.arrow(900, 10)
+    assert table.to_pylist() == [{"n": n, "l": items} for n in range(900, 910)]
+    assert len(table["l"].chunk(0).values) == 10 * len(items)
+    lines = bytes(source.encode(998, 5, 0).body).splitlines()
+    assert [json.loads(line) for line in lines] == [{"n": n, "l": items} for n in (998, 999)]
