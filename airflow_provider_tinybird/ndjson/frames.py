@@ -53,7 +53,7 @@ class PolarsSource:
         )
 
     def _part(self, start: int, count: int) -> Any:
-        """Some of the rows. A slice of a list column still holds the items of all rows, and to_arrow() would convert them for each slice."""
+        """Some of the rows. A slice of a list column still holds the items of all rows, and to_arrow() would convert all for each slice."""
         if not self._has_lists:
             return self._frame.slice(start, count)
         import numpy as np
