@@ -112,6 +112,11 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
                 run.take(file)
         except (EncodeError, UnsupportedDataError, NoRoomError) as e:
             run.stop(e)
+        except TinybirdError:
+            raise
+        except Exception:  # the user's own, from the data: it is raised as it is
+            run.say_what_is_in()
+            raise
         return run.end()
 
     @contextmanager
@@ -235,10 +240,12 @@ class FilesRun:
             self._note(job)
         if not self._ledger.files and not self._ledger.sent:
             raise InvalidInputError(f"Nothing was sent to '{self._task.datasource}': {cause}") from cause
-        raise LoadInterruptedError(
-            f"The load into '{self._task.datasource}' stopped: the first {self._ledger.rows} rows ({self._ledger.files} files) are in"
-            f"{self._under_way}, the rest is not. The cause: {cause}"
-        ) from cause
+        raise LoadInterruptedError(f"{self._stopped} The cause: {cause}") from cause
+
+    def say_what_is_in(self) -> None:
+        """Log it, when the data itself broke."""
+        if self._ledger.files or self._ledger.sent:
+            self._task.log.error("%s", self._stopped)
 
     def end(self) -> Ledger:
         """Wait for the last file."""
@@ -304,6 +311,13 @@ class FilesRun:
             f"The rows are not those of the attempt before, of which the first {self._ledger.rows} ({self._ledger.files} files) are "
             f"in '{self._task.datasource}'{self._under_way}: another order, other values, another max_file_bytes or another version of "
             "pyarrow. Nothing was sent now. Take those rows out and clear the task to load all, or load only what is missing."
+        )
+
+    @property
+    def _stopped(self) -> str:
+        return (
+            f"The load into '{self._task.datasource}' stopped: the first {self._ledger.rows} rows ({self._ledger.files} files) are in"
+            f"{self._under_way}, the rest is not."
         )
 
     @property

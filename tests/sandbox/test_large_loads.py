@@ -232,6 +232,21 @@ class TestRetry:
             attempt(None, 1, data=iter(rows), via="files")
         assert int(re.search(r"first (\d+) rows", str(caught.value))[1]) == box.count() > 0
 
+    def test_data_that_breaks_says_what_is_in(self, box, said):
+        def breaking() -> Iterator[Any]:
+            yield from frame().to_dict("records")
+            raise RuntimeError("the source went away")
+
+        with pytest.raises(RuntimeError, match="the source went away"):
+            attempt(None, 1, data=breaking(), via="files")
+        box.wait_for_jobs()
+        (line,) = [one for one in said.messages if "stopped" in one]
+        found = re.search(
+            r"the first (\d+) rows \(\d+ files\) are in, the import of one more may be under way, the rest is not", line
+        )
+        assert found is not None
+        assert 0 < int(found[1]) <= box.count() < len(frame())
+
     def test_rows_that_tinybird_refused_can_be_corrected(self, box):
         store = Store()
         box.plan_job("flights", error="no disk")
