@@ -147,7 +147,8 @@ class Memory:
             log.info("This task was cleared since job %s: it runs afresh.", record.job_id)
             return None
         if record.fingerprint != submission.fingerprint:
-            log.info("Job %s was for another request: it is not taken for this one.", record.job_id)
+            if self.attempt.is_retry:  # else it is a job of this very attempt, such as the one before in a series
+                log.info("Job %s was for another request: it is not taken for this one.", record.job_id)
             return None
         return record
 

@@ -232,6 +232,12 @@ class TestRetry:
             attempt(None, 1, data=iter(rows), via="files")
         assert int(re.search(r"first (\d+) rows", str(caught.value))[1]) == box.count() > 0
 
+    def test_nothing_is_said_of_the_file_before_where_nothing_went_wrong(self, box, said):
+        attempt(Store(), 1, data=frame(), via="files")
+        assert box.rows(SUM) == [expected()]
+        assert [one for one in said.messages if one.startswith("File 2: ")]
+        assert not [one for one in said.messages if "another request" in one]
+
     def test_data_that_breaks_says_what_is_in(self, box, said):
         def breaking() -> Iterator[Any]:
             yield from frame().to_dict("records")
