@@ -72,18 +72,16 @@ OF_JOB: dict[Shown, tuple[Step, Step]] = {
 }
 """A job whose id is remembered."""
 
-OF_OTHER_JOB: dict[Shown, tuple[Step, Step]] = {
-    Shown.GOING_ON: (_U, _S),
-    Shown.DONE: (_U, _S),
-    Shown.WROTE_NOTHING: (_S, _S),
-    Shown.FAILED: (_U, _S),
-    Shown.CANCELLED: (_U, _S),
-    Shown.MISSING: (_U, _S),
-    Shown.UNREAD: (_U, _S),
-}
-"""A job whose id is remembered, for another request."""
-
-OF_LIST: dict[Known, dict[Shown, Step]] = {
+OTHERWISE: dict[Known, dict[Shown, Step]] = {
+    Known.OTHER_JOB: {
+        Shown.GOING_ON: _U,
+        Shown.DONE: _U,
+        Shown.WROTE_NOTHING: _S,
+        Shown.FAILED: _U,
+        Shown.CANCELLED: _U,
+        Shown.MISSING: _U,
+        Shown.UNREAD: _U,
+    },
     Known.SUBMIT: {
         Shown.GOING_ON: _R,
         Shown.DONE: _R,
@@ -115,7 +113,8 @@ OF_LIST: dict[Known, dict[Shown, Step]] = {
         Shown.UNREAD: _U,
     },
 }
-"""A job that is looked for in the list, by what it shows of the request. Never for what is idempotent: that is submitted."""
+"""All else, for what would double data: a job of another request, or one that is looked for in the list by what it shows. What is
+idempotent is submitted."""
 
 
 def step(known: Known, shown: Shown | None, *, is_idempotent: bool) -> Step:
@@ -126,12 +125,11 @@ def step(known: Known, shown: Shown | None, *, is_idempotent: bool) -> Step:
     """
     if known is Known.NOTHING:
         return Step.SUBMIT
-    if known in (Known.JOB, Known.OTHER_JOB):
-        table = OF_JOB if known is Known.JOB else OF_OTHER_JOB
-        return table[_given(shown)][int(is_idempotent)]
+    if known is Known.JOB:
+        return OF_JOB[_given(shown)][int(is_idempotent)]
     if is_idempotent:
         return Step.SUBMIT
-    return Step.UNKNOWN if known is Known.OTHER_SUBMIT else OF_LIST[known][_given(shown)]
+    return Step.UNKNOWN if known is Known.OTHER_SUBMIT else OTHERWISE[known][_given(shown)]
 
 
 def needs_look(known: Known, *, is_idempotent: bool) -> bool:
