@@ -8,7 +8,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import conditions
@@ -23,8 +22,8 @@ from airflow_provider_tinybird._compat import (
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.conditions import WaitTimeoutError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK
+from airflow_provider_tinybird.operators.task import TinybirdTask
 from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigger
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird.questions import Question
 
 
-class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
+class TinybirdConditionSensor(TinybirdTask, BaseSensorOperator):
     """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
 
     Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such
@@ -63,11 +62,6 @@ class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
     @abstractmethod
     def question(self) -> Question:
         """Say what is asked."""
-
-    @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
