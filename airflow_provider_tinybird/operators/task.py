@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,8 @@ class TinybirdTask(LinkedTask):
     """
 
     tinybird_conn_id: str
-    template_ext: Iterable[str]
-    template_fields: Iterable[str]
+    template_ext: Sequence[str]
+    template_fields: Sequence[str]
 
     _rendered_field: str | None = None
 
