@@ -99,6 +99,11 @@ class TinybirdHook(BaseHook):
         async with shared_client(self.settings) as client:
             yield client
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the client, which belongs to this process, and the token: a copy reads the connection by itself."""
+        state = {name: value for name, value in vars(self).items() if name not in ("client", "settings", "_log")}
+        return {**state, "_ends_at": None}
+
     def get_conn(self) -> Client:
         """Return the client, as hooks do."""
         return self.client

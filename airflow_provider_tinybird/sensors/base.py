@@ -23,8 +23,8 @@ from airflow_provider_tinybird._compat import (
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.conditions import WaitTimeoutError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK
+from airflow_provider_tinybird.operators.task import TinybirdTask
 from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigger
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PunctualSensor(BaseSensorOperator):
         return float(min(planned, max(0.0, self.timeout - run_duration()) + 0.1))
 
 
-class TinybirdConditionSensor(LinkedTask, PunctualSensor):
+class TinybirdConditionSensor(TinybirdTask, PunctualSensor):
     """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
 
     Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such
@@ -92,11 +92,6 @@ class TinybirdConditionSensor(LinkedTask, PunctualSensor):
     @abstractmethod
     def question(self) -> Question:
         """Say what is asked."""
-
-    @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""

@@ -20,9 +20,9 @@ from airflow_provider_tinybird._compat import (
 )
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
+from airflow_provider_tinybird.operators.task import TinybirdTask
 from airflow_provider_tinybird.sensors.base import PunctualSensor, TinybirdConditionSensor
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
@@ -34,7 +34,7 @@ FAILURES_TOLERATED = 1_000_000
 """Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
 
 
-class TinybirdJobSensor(LinkedTask, PunctualSensor):
+class TinybirdJobSensor(TinybirdTask, PunctualSensor):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
     Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
@@ -69,11 +69,6 @@ class TinybirdJobSensor(LinkedTask, PunctualSensor):
         self.pipe = pipe
         self.deferrable = deferrable
         self.tinybird_conn_id = tinybird_conn_id
-
-    @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
 
     @cached_property
     def _watch(self) -> jobs.Watch:
