@@ -50,6 +50,16 @@ def clear_failure() -> Iterator[None]:
         raise AirflowFailException(str(e)) from None
 
 
+def choice(name: str, value: object, *known: str) -> str:
+    """Read one of some words, which may have been a template.
+
+    :raises InvalidInputError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+    return value
+
+
 class TinybirdOperator(GivenArguments, LinkedTask, BaseOperator):
     """Base of the operators.
 
