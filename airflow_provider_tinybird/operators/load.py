@@ -223,9 +223,16 @@ class TinybirdLoadOperator(FilesOperator):
             "skipped_rows": sent.skipped_rows,
         }
 
-    def _judge(self, rows: int | None, quarantined: int, invalid: int, seconds: float) -> None:
+    def _judge(
+        self, rows: int | None, quarantined: int, invalid: int, seconds: float, import_ids: tuple[str, ...] = ()
+    ) -> None:
         load = Load(
-            datasource=self.datasource, rows=rows, quarantined=quarantined, invalid_lines=invalid, seconds=seconds
+            datasource=self.datasource,
+            rows=rows,
+            quarantined=quarantined,
+            invalid_lines=invalid,
+            import_ids=import_ids,
+            seconds=seconds,
         )
         self.judge_quarantine(load)
 
@@ -277,7 +284,9 @@ class TinybirdLoadOperator(FilesOperator):
     def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
         # Where it is not known, that was said, or was an error, when the file was in.
-        self._judge(ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at)
+        self._judge(
+            ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at, ledger.import_ids
+        )
         least = rows_bound("min_rows", self.min_rows)
         if least is not None:
             guards.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)
