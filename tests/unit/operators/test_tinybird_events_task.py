@@ -106,3 +106,17 @@ def test_data_is_no_template():
     fields = TinybirdEventsDecoratedOperator.template_fields
     assert {"op_args", "op_kwargs", "datasource", "tinybird_conn_id"} <= set(fields)
     assert "data" not in fields
+
+
+def test_its_arguments_keep_their_types_where_rendering_is_native(tinybird):
+    with DAG("d", schedule=None, start_date=datetime(2024, 1, 1), render_template_as_native_obj=True):
+
+        @task.tinybird_events(datasource="flights")
+        def rows(version: str, file: str, number: int) -> Any:
+            return [{"version": version, "file": file, "number": number}]
+
+        made = rows("1.10", file="report.sql", number="{{ n }}").operator
+    tinybird.on(EVENTS, accept)
+    made.render_template_fields({"n": 3})
+    made.execute({})
+    assert tinybird.only.body == b'{"version":"1.10","file":"report.sql","number":3}\n'
