@@ -19,6 +19,7 @@ from airflow_provider_tinybird.api.query import sql as query
 from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Starter
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.intervals import Interval, quoted, time_column
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
@@ -255,15 +256,23 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             if seen.rows == 0:
                 return self._nothing(context, plan, rules)
             return self._import(context, self._of_file(file, interval), self._checked(seen, plan), rules)
+        is_read = False
         try:
             limits = Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
             rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes)
             for spooled_file in spooled(seen.pass_on(rows.slices(seen.columns)), limits):
                 self._check_whole(spooled_file)
+                is_read = True
                 submission = self._of_file(spooled_file.as_file_to_send(), interval)
                 return self._import(context, submission, self._checked(seen, plan), rules)
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        except TinybirdError:
+            raise
+        except Exception as e:
+            if not is_read:  # the user's own, from the data
+                note_nothing_sent(e, self.datasource)
+            raise
         return self._nothing(context, plan, rules)
 
     def _rows_before(self, context: Context, condition: str) -> int:
@@ -322,7 +331,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         if plan.is_imported:
             return self._verified(plan.with_deleted(job.rows_affected or 0))
         found = counts.of_import(self.hook.client, job)
-        plan = plan.imported(job.id, found)
+        plan = plan.imported(job.id, found, counts.import_id(job))
         left = self._left_over(plan) if plan.left_over else 0
         if not left:
             return self._verified(plan)
@@ -364,7 +373,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             rows=found,
             quarantined=plan.quarantined,
             invalid_lines=plan.invalid,
-            import_id=plan.job_id,
+            import_ids=(plan.import_id or plan.job_id,),
         )
         if plan.job_id:
             self.judge_quarantine(load)

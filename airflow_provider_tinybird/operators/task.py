@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_tinybird.given import GivenArguments
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
 
@@ -18,11 +19,11 @@ _PACKAGE = __name__.partition(".")[0]
 _SQL_FILE = ".sql"
 
 
-class TinybirdTask(LinkedTask):
+class TinybirdTask(GivenArguments, LinkedTask):
     """Base of all operators and sensors.
 
     Text without a template stays what it is, also where Airflow renders to native Python objects: ``1.10`` remains text. Text that ends
-    in ``.sql`` names a file in fields that hold SQL, and in no others.
+    in ``.sql`` names a file in fields that hold SQL, and in no others. No argument that was given may come out as ``None``.
     """
 
     tinybird_conn_id: str
@@ -65,7 +66,7 @@ class TinybirdTask(LinkedTask):
             outer = self._rendered_field
             self._rendered_field = name if parent is self else outer
             try:
-                super()._do_render_template_fields(parent, (name,), *args, **kwargs)  # type: ignore[misc]
+                super()._do_render_template_fields(parent, (name,), *args, **kwargs)
             finally:
                 self._rendered_field = outer
 
