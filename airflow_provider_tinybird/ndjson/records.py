@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any
@@ -53,8 +53,17 @@ class RecordsSource:
                 raise BadValueError(error.reason, row).located(name, first_row) from None
         return line_length(names, lengths)
 
-    def arrow(self, start: int, count: int) -> Any | None:
-        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        records = self._records[start : start + count]
+        for key in keys:
+            # Not get() of whatever mapping it is: a defaultdict is asked for nothing that it lacks.
+            values = [record[key] if key in record else None for record in records]
+            if any(value is not None for value in values):
+                yield key, values
+
+    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         rows = [dict(record) for record in self._records[start : start + count]]
         names = list(rows[0])
         if not names or len(set(map(tuple, rows))) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
@@ -33,8 +33,15 @@ class TableSource:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return check_table(self._table, first_row)
 
-    def arrow(self, start: int, count: int) -> Any | None:
-        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        part = self._table.slice(start, count)
+        for name, column in zip(part.schema.names, part.columns, strict=True):
+            if name in keys:
+                yield name, one_chunk(column)
+
+    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return bounded(self._table, start, count)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
@@ -42,6 +42,14 @@ class TextSource:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         self.encode(0, self.rows, first_row)
         return max(map(len, self._lines)) + 1
+
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterable[tuple[str, Any]]:  # noqa: ARG002
+        """None: text is sent as it is. See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return ()
+
+    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+        """None: text has no types. See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return None
 
 
 def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSource]:

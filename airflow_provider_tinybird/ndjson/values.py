@@ -20,6 +20,7 @@ INFINITE = "an infinite number has no JSON form; replace it, for instance by Non
 BINARY = "the bytes are no UTF-8 text, and JSON carries nothing else; base64- or hex-encode the column, or send it as a Parquet file"
 NO_TEXT_KEY = "a key must be text, not {}; rename it"
 SURROGATE = "the text has a lone surrogate, which UTF-8 cannot carry; repair it, for instance with errors='replace'"
+TOO_DEEP = "the value is nested too deep, or contains itself; flatten it"
 YEARS = "the year is outside 0001 to 9999; replace the value, for instance by None"
 
 
@@ -33,7 +34,7 @@ def json_text(value: object) -> str | float:
         plain = to_plain(value)
         return plain if type(plain) is float else _dump(plain)
     except RecursionError:
-        raise BadValueError("the value is nested too deep, or contains itself; flatten it") from None
+        raise BadValueError(TOO_DEEP) from None
 
 
 def key_text(key: object) -> str:
