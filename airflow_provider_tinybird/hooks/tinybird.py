@@ -24,7 +24,15 @@ from airflow_provider_tinybird.api.settings import Settings, region_hint
 from airflow_provider_tinybird.dataframes import data_frame
 from airflow_provider_tinybird.files import file_format
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
-from airflow_provider_tinybird.loads import Compression, Delivery, LoadMemory, LoadOptions, LoadResult, load_data
+from airflow_provider_tinybird.loads import (
+    Compression,
+    Delivery,
+    LoadMemory,
+    LoadOptions,
+    LoadResult,
+    load_data,
+    look_up,
+)
 from airflow_provider_tinybird.results import query_table, write_result
 from airflow_provider_tinybird.uploads import upload
 
@@ -109,6 +117,8 @@ class TinybirdHook(BaseHook):
         load_id: str | None = None,
         max_in_flight: int = 4,
         pacing: bool = True,
+        create_missing: bool = False,
+        min_rows: int | None = None,
         memory: LoadMemory | None = None,
     ) -> LoadResult:
         """Append rows that are in memory, or come from an iterator, in as many requests as they need.
@@ -123,8 +133,14 @@ class TinybirdHook(BaseHook):
         :param load_id: for ``exactly_once``: name of the load; calls with the same name and data source are the same load.
         :param max_in_flight: requests under way at once, 1 to 20.
         :param pacing: keep below 19 MB/s and 95 requests a second.
+        :param create_missing: let a Classic workspace create the data source where it does not exist, with columns guessed from the rows.
+            Without it that is an error, as far as the token may see which data sources there are.
+        :param min_rows: rows that the data must have. Fewer are an error before the first is sent, except where they are more than 32 MB of
+            NDJSON.
         :param memory: what a task remembers of the load; for operators.
         :return: rows in and rows in quarantine, requests, bytes, and rows that an earlier attempt had sent.
+        :raises NotEnoughRowsError: the data has fewer rows than ``min_rows``, and nothing was sent.
+        :raises MissingDatasourceError: the data source does not exist, and nothing was sent.
         :raises LoadInterruptedError: it broke after rows were in, or may be; the message tells which.
         :raises InvalidInputError: the data or an argument cannot be used, and nothing was sent.
         """
@@ -136,7 +152,9 @@ class TinybirdHook(BaseHook):
             max_in_flight=max_in_flight,
             pacing=pacing,
         )
-        return load_data(self.client, datasource, data, options, memory or LoadMemory(load_id=load_id))
+        found = look_up(self.client, datasource, create_missing=create_missing)
+        memory = memory or LoadMemory(load_id=load_id)
+        return load_data(self.client, datasource, data, options, memory, found, min_rows=min_rows)
 
     def append_url(
         self,

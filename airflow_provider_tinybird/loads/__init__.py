@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from airflow_provider_tinybird.loads.data import LoadMemory, load_data
+from airflow_provider_tinybird.loads.enough import NotEnoughRowsError
 from airflow_provider_tinybird.loads.errors import LoadInterruptedError, ResumableLoadError, SourceChangedError
 from airflow_provider_tinybird.loads.load import send_batches
 from airflow_provider_tinybird.loads.options import Compression, Delivery, LoadOptions
 from airflow_provider_tinybird.loads.tally import LoadResult
+from airflow_provider_tinybird.loads.target import MissingDatasourceError, look_up
 
 __all__ = [
     "Compression",
@@ -15,8 +17,11 @@ __all__ = [
     "LoadMemory",
     "LoadOptions",
     "LoadResult",
+    "MissingDatasourceError",
+    "NotEnoughRowsError",
     "ResumableLoadError",
     "SourceChangedError",
     "load_data",
+    "look_up",
     "send_batches",
 ]

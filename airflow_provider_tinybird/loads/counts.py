@@ -49,12 +49,13 @@ class Target:
     key: str
 
     @classmethod
-    def opened(cls, client: Client, datasource: str, column: str) -> Target:
+    def opened(cls, client: Client, datasource: str, column: str, found: Datasource | None = None) -> Target:
         """Look at a data source.
 
+        :param found: the data source, where it has been read already.
         :raises InvalidInputError: batches cannot be counted in it.
         """
-        found = client.send(datasources.get_datasource(datasource))
+        found = found or client.send(datasources.get_datasource(datasource))
         described = _column(found, column)
         kind = str(described.get("type"))
         if "String" not in kind or "Array" in kind or "Map" in kind:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.models import Datasource
 from airflow_provider_tinybird.durable import Attempt, Store
 from airflow_provider_tinybird.loads.books import Books, NoBooks
 from airflow_provider_tinybird.loads.counts import Target
+from airflow_provider_tinybird.loads.enough import enough
 from airflow_provider_tinybird.loads.errors import LoadInterruptedError
 from airflow_provider_tinybird.loads.exactly_once import ExactlyOnce
 from airflow_provider_tinybird.loads.ledger import Ledger, note_exactly_once
 from airflow_provider_tinybird.loads.load import send_batches
 from airflow_provider_tinybird.loads.options import Delivery, LoadOptions
 from airflow_provider_tinybird.loads.tally import LoadResult, rows_of
-from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches, check
+from airflow_provider_tinybird.ndjson import Batch, EncodeError, UnsupportedDataError, batches, check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,14 @@ class LoadMemory:
 
 
 def load_data(
-    client: Client, datasource: str, data: Any, options: LoadOptions, memory: LoadMemory | None = None
+    client: Client,
+    datasource: str,
+    data: Any,
+    options: LoadOptions,
+    memory: LoadMemory | None = None,
+    found: Datasource | None = None,
+    *,
+    min_rows: int | None = None,
 ) -> LoadResult:
     """Send data as events.
 
@@ -46,18 +56,24 @@ def load_data(
     :param data: see :func:`~airflow_provider_tinybird.ndjson.batches`.
     :param options: how to send it.
     :param memory: what is remembered.
+    :param found: the data source, from :func:`~airflow_provider_tinybird.loads.target.look_up`; ``None`` where it could not be read.
+    :param min_rows: rows that the data must have; see :func:`~airflow_provider_tinybird.loads.enough.enough`.
     :raises TinybirdError: see :func:`~airflow_provider_tinybird.loads.send_batches`.
     """
-    books = _books(client, datasource, options, memory or LoadMemory())
+    books = _books(client, datasource, options, memory or LoadMemory(), found)
     try:
         check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
     except (EncodeError, UnsupportedDataError) as e:
         raise InvalidInputError(f"Nothing was sent to '{datasource}': {e}") from e
-    encoded = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+    encoded: Iterator[Batch] = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+    if min_rows:
+        encoded = enough(encoded, min_rows, datasource)
     return send_batches(client, datasource, encoded, options=options, books=books, total=rows_of(data))
 
 
-def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMemory) -> Books:
+def _books(
+    client: Client, datasource: str, options: LoadOptions, memory: LoadMemory, found: Datasource | None
+) -> Books:
     if options.delivery is not Delivery.EXACTLY_ONCE:
         if memory.store is None:
             if memory.attempt.is_retry and options.delivery is Delivery.AT_MOST_ONCE:
@@ -69,7 +85,7 @@ def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMe
             "delivery='exactly_once' needs load_id, a name that is the same whenever this load is tried again, such as the DAG's and the "
             "run's id; the operator makes one."
         )
-    target = Target.opened(client, datasource, options.batch_id_column or "")
+    target = Target.opened(client, datasource, options.batch_id_column or "", found)
     note_exactly_once(memory.store, memory.attempt, datasource)
     return ExactlyOnce(target, memory.load_id, is_retry=memory.attempt.is_retry)
 

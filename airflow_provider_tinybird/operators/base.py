@@ -14,6 +14,7 @@ from airflow_provider_tinybird import wording
 from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator, task_state_store
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.durable import Attempt, Memory
+from airflow_provider_tinybird.given import GivenArguments
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
 
@@ -49,8 +50,21 @@ def clear_failure() -> Iterator[None]:
         raise AirflowFailException(str(e)) from None
 
 
-class TinybirdOperator(LinkedTask, BaseOperator):
+def choice(name: str, value: object, *known: str) -> str:
+    """Read one of some words, which may have been a template.
+
+    :raises InvalidInputError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+    return value
+
+
+class TinybirdOperator(GivenArguments, LinkedTask, BaseOperator):
     """Base of the operators.
+
+    An argument that was given and comes out as ``None`` fails the task for good: see
+    :class:`~airflow_provider_tinybird.given.GivenArguments`.
 
     :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
     """

@@ -12,10 +12,13 @@ from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.durable import CLOCK_SLACK, Attempt
-from airflow_provider_tinybird.loads import LoadMemory
+from airflow_provider_tinybird.loads import LoadMemory, LoadResult, NotEnoughRowsError
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
-from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
+from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_failure, load_id_of
+from airflow_provider_tinybird.operators.empty import nothing_to_load
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
 from airflow_provider_tinybird.quarantine import Load
@@ -50,7 +53,7 @@ class TinybirdLoadOperator(FilesOperator):
     says so. A replace in several files starts with the replace and appends the rest: readers see a part in between, and a retry begins
     again with the replace.
 
-    :param datasource: name of an existing data source (templated).
+    :param datasource: name of the data source (templated).
     :param data: a pandas, polars or Arrow table, a list of records, NDJSON text, or a callable without arguments that returns or yields any
         of them, called when the task runs (templated). The files that are in are skipped by their content, so it must hand out the same
         rows in the same order when the task is retried; other rows are noticed.
@@ -58,7 +61,14 @@ class TinybirdLoadOperator(FilesOperator):
     :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the partition key. Rows of
         ``data`` that do not match it are left out by Tinybird. All rows must then fit into one file (templated).
     :param via: ``auto``, ``events`` or ``files`` (templated).
-    :param on_empty: what to do when a replace finds no rows: ``fail``, ``keep`` what is there, or ``delete`` it (templated).
+    :param on_empty: what to do when there are no rows: ``success`` with a warning in the log, ``skip`` the task, or ``fail``. By default
+        an append succeeds and a replace fails. A replace with ``success``, ``keep`` or ``skip`` leaves what is there, and ``delete``
+        deletes it; an append with ``keep`` or ``delete`` succeeds (templated).
+    :param min_rows: fail where fewer rows than this would be in. Where the data itself has fewer, nothing is sent, as far as that is known
+        before the first file, or the first 32 MB of events. Rows that go to quarantine do not count; where that makes them too few, the
+        task fails for good, with the others in. Without rows an ``on_empty`` other than ``success`` comes first (templated).
+    :param create_missing: let a Classic workspace create the data source where it does not exist, with columns guessed from the rows: only
+        an append by events can. Without it such a task fails before anything is sent.
     :param max_file_bytes: largest file; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
     :param imports_per_minute: files that are handed over in a minute at the most. Tinybird allows 5 to all tasks of a workspace together;
@@ -77,6 +87,7 @@ class TinybirdLoadOperator(FilesOperator):
         "replace_condition",
         "via",
         "on_empty",
+        "min_rows",
         "spool_folder",
         "expected_workspace",
         *FilesOperator.quarantine_fields,
@@ -84,7 +95,7 @@ class TinybirdLoadOperator(FilesOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
     template_ext: Sequence[str] = (".sql",)
 
-    def __init__(self, *, via: str = "auto", on_empty: str = "fail", **kwargs: Any) -> None:
+    def __init__(self, *, via: str = "auto", on_empty: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.via = via
         self.on_empty = on_empty
@@ -144,12 +155,10 @@ class TinybirdLoadOperator(FilesOperator):
 
     def _checked_mode(self) -> ImportMode:
         mode = import_mode(self.mode, self.replace_condition)
-        for name, value, known in (
-            ("via", self.via, ("auto", "events", "files")),
-            ("on_empty", self.on_empty, ("fail", "keep", "delete")),
-        ):
-            if value not in known:
-                raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+        choice("via", self.via, "auto", "events", "files")
+        if self.on_empty is not None:
+            choice("on_empty", self.on_empty, "success", "skip", "fail", "keep", "delete")
+        rows_bound("min_rows", self.min_rows)
         if mode is ImportMode.REPLACE and self.via == "events":
             raise InvalidInputError("Events can only be appended: leave out via='events' where mode is 'replace'.")
         return mode
@@ -192,9 +201,21 @@ class TinybirdLoadOperator(FilesOperator):
         )
         began = time.monotonic()
         bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())
-        sent = self.hook.send_events(self.datasource, bodies, memory=memory)
+        least = rows_bound("min_rows", self.min_rows)
+        try:
+            sent = self.hook.send_events(
+                self.datasource, bodies, memory=memory, create_missing=self.create_missing, min_rows=least
+            )
+        except NotEnoughRowsError as e:
+            if e.rows or self.on_empty in (None, "success"):
+                raise
+            sent = LoadResult(0, 0)
+        if not sent.successful_rows and not sent.quarantined_rows:
+            self._nothing_to_append()
         self.log.info("%d rows are in data source '%s'.", sent.successful_rows, self.datasource)
         self._judge(sent.successful_rows, sent.quarantined_rows, 0, time.monotonic() - began)
+        if least is not None and sent.successful_rows + sent.quarantined_rows:
+            guards.check_rows_written(sent.successful_rows, least, self.datasource, replaces=False)
         return {
             "via": "events",
             "rows": sent.successful_rows,
@@ -223,16 +244,23 @@ class TinybirdLoadOperator(FilesOperator):
 
     def _nothing(self, context: Context, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
         empty = {"via": "files", "rows": 0, "files": 0, "bytes": 0, "job_ids": []}
+        least = rows_bound("min_rows", self.min_rows)
+        if least and self.on_empty in (None, "success"):
+            raise NotEnoughRowsError(0, least, self.datasource, nothing_sent=True)
         if self.mode == ImportMode.APPEND.value:
-            self.log.info("There are no rows: nothing was sent.")
+            self._nothing_to_append()
             return empty
-        if self.on_empty == "fail":
+        if self.on_empty in (None, "fail"):
             raise NothingToReplaceError(
                 f"There are no rows to put in the place of those in '{self.datasource}'. Nothing was changed. on_empty='keep' makes this a "
-                "success, on_empty='delete' deletes what is there."
+                "success, on_empty='skip' skips the task, on_empty='delete' deletes what is there."
             )
-        if self.on_empty == "keep":
-            self.log.info("There are no rows: what is in '%s' stays, as on_empty='keep' says.", self.datasource)
+        if self.on_empty == "skip":
+            nothing_to_load(self.on_empty, self.datasource)
+        if self.on_empty in ("keep", "success"):
+            self.log.warning(
+                "There are no rows: what is in '%s' stays, as on_empty='%s' says.", self.datasource, self.on_empty
+            )
             return empty | self._rows_around(ledger)
         self.log.info("There are no rows: what is there is deleted, as on_empty='delete' says.")
         if self.replace_condition is None:
@@ -250,6 +278,9 @@ class TinybirdLoadOperator(FilesOperator):
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
         # Where it is not known, that was said, or was an error, when the file was in.
         self._judge(ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at)
+        least = rows_bound("min_rows", self.min_rows)
+        if least is not None:
+            guards.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)
         self._tell_what_was_left_out(ledger)
         return {
             "via": "files",
@@ -276,6 +307,10 @@ class TinybirdLoadOperator(FilesOperator):
                 self.datasource,
             )
 
+    def _nothing_to_append(self) -> None:
+        # To keep or delete what is there is for a replace: an append leaves it, whatever it is.
+        nothing_to_load(self.on_empty if self.on_empty in ("skip", "fail") else "success", self.datasource)
+
     def _rows_around(self, ledger: Ledger) -> dict[str, Any]:
         if self.mode == ImportMode.APPEND.value:
             return {}
@@ -287,3 +322,8 @@ class TinybirdLoadOperator(FilesOperator):
             yield
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        except TinybirdError:
+            raise
+        except Exception as e:  # the user's own, from the data
+            note_nothing_sent(e, self.datasource)
+            raise

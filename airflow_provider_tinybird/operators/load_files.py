@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import counts, jobs, submissions
 from airflow_provider_tinybird._compat import task_state_store
-from airflow_provider_tinybird.api import datasources
 from airflow_provider_tinybird.api.errors import (
-    AccessDeniedError,
     InvalidInputError,
     JobLostError,
     JobTimeoutError,
@@ -23,8 +21,16 @@ from airflow_provider_tinybird.api.errors import (
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import ImportMode
 from airflow_provider_tinybird.arrivals import Arrival, ReplacedRowsMissingError
+from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.durable import Started, Starter
-from airflow_provider_tinybird.loads import LoadInterruptedError, SourceChangedError
+from airflow_provider_tinybird.loads import (
+    LoadInterruptedError,
+    MissingDatasourceError,
+    NotEnoughRowsError,
+    SourceChangedError,
+    look_up,
+)
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
@@ -64,6 +70,8 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
     :param max_file_bytes: largest file; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
     :param imports_per_minute: files that are handed over in a minute at the most.
+    :param create_missing: let a Classic workspace create the data source, which only events can.
+    :param min_rows: fail where fewer rows than this would be in (templated).
     """
 
     def __init__(
@@ -76,6 +84,8 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         max_file_bytes: int = 45_000_000,
         spool_folder: str | None = None,
         imports_per_minute: int = IMPORTS_PER_MINUTE,
+        create_missing: bool = False,
+        min_rows: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,6 +96,8 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         self.max_file_bytes = max_file_bytes
         self.spool_folder = spool_folder
         self.imports_per_minute = imports_per_minute
+        self.create_missing = create_missing
+        self.min_rows = min_rows
 
     def _rows(self) -> Rows:
         return Rows(unwrapped(self.data), max_bytes=self._limits().slice_bytes)
@@ -99,10 +111,18 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
 
     def _columns(self) -> tuple[TargetColumn, ...]:
         try:
-            return target_columns(self.hook.send(datasources.get_datasource(self.datasource)))
-        except AccessDeniedError as e:
-            self.log.info("The rows go as NDJSON, as this token may not read the columns of the data source. %s", e)
+            found = look_up(self.hook.client, self.datasource)
+        except MissingDatasourceError as e:
+            if not self.create_missing:
+                raise
+            raise MissingDatasourceError(
+                f"Data source '{self.datasource}' does not exist, and the rows go as files, which cannot create it. Nothing was sent.\n"
+                "Create it, or have the rows appended as events: via='events'."
+            ) from e
+        if found is None:
+            self.log.info("The rows go as NDJSON, as this token may not read the columns of the data source.")
             return ()
+        return target_columns(found)
 
     def load_files(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> Ledger:
         """Write file after file, skip those that are in, and import the rest."""
@@ -114,8 +134,8 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             run.stop(e)
         except TinybirdError:
             raise
-        except Exception:  # the user's own, from the data: it is raised as it is
-            run.say_what_is_in()
+        except Exception as e:  # the user's own, from the data: it is raised as it is
+            run.say_what_is_in(e)
             raise
         return run.end()
 
@@ -242,10 +262,12 @@ class FilesRun:
             raise InvalidInputError(f"Nothing was sent to '{self._task.datasource}': {cause}") from cause
         raise LoadInterruptedError(f"{self._stopped} The cause: {cause}") from cause
 
-    def say_what_is_in(self) -> None:
+    def say_what_is_in(self, cause: Exception) -> None:
         """Log it, when the data itself broke."""
         if self._ledger.files or self._ledger.sent:
             self._task.log.error("%s", self._stopped)
+        else:
+            note_nothing_sent(cause, self._task.datasource)
 
     def end(self) -> Ledger:
         """Wait for the last file."""
@@ -277,6 +299,9 @@ class FilesRun:
                 "some. Nothing was sent. Split the condition, for instance by days in mapped tasks, or raise max_file_bytes (up "
                 "to 50 MB of Parquet)."
             )
+        least = rows_bound("min_rows", task.min_rows)
+        if least is not None and first and file.is_last and file.rows < least:
+            raise NotEnoughRowsError(file.rows, least, task.datasource, nothing_sent=True)
         mode = task.mode if first else ImportMode.APPEND.value
         submission = submissions.import_file(
             task.datasource, file.as_file_to_send(), mode=mode, replace_condition=condition

@@ -22,6 +22,7 @@ from airflow_provider_tinybird._compat import (
 )
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.conditions import WaitTimeoutError
+from airflow_provider_tinybird.given import GivenArguments
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird.questions import Question
 
 
-class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
+class TinybirdConditionSensor(GivenArguments, LinkedTask, BaseSensorOperator):
     """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
 
     Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such

@@ -19,6 +19,7 @@ from airflow_provider_tinybird._compat import (
     conf,
 )
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
+from airflow_provider_tinybird.given import GivenArguments
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.moments import moment
@@ -34,7 +35,7 @@ FAILURES_TOLERATED = 1_000_000
 """Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
 
 
-class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
+class TinybirdJobSensor(GivenArguments, LinkedTask, BaseSensorOperator):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
     Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
