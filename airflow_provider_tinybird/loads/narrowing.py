@@ -1,4 +1,4 @@
-"""What a data source does to values that do not fit its columns: its schema, read once for a load, as the gate that all rows pass."""
+"""What a data source does to values that do not fit its columns: its columns as the gate that all rows pass."""
 
 from __future__ import annotations
 
@@ -23,30 +23,27 @@ _IS_WIDE = (
 
 
 def gate_of(
-    client: Client, datasource: str, policy: OnNarrowing, *, found: Datasource | None = None, typed: bool = False
+    client: Client, datasource: str, policy: OnNarrowing, found: Datasource | None, *, typed: bool = False
 ) -> Gate | None:
     """Make the gate of a load.
 
-    :param client: asks for the schema, with one call.
-    :param datasource: name of the data source.
+    :param client: asks the engine what it holds, in the rare case that values are beyond what every version does.
+    :param datasource: name of the data source, for the log.
     :param policy: what to do about values that would be changed.
-    :param found: the data source, where it was read already.
+    :param found: the data source; ``None`` where it cannot be read, which the log says.
     :param typed: whether the values are in a file that is read by type.
-    :return: ``None`` where nothing is refused: it is allowed, or the token may not read the schema.
+    :return: ``None`` where nothing is refused.
     """
     if policy is OnNarrowing.ALLOW:
         return None
     if found is None:
-        try:
-            found = client.send(datasources.get_datasource(datasource))
-        except (AccessDeniedError, NotFoundError) as e:
-            log.warning(
-                "Values that do not fit the columns of '%s' are not looked for, as this token cannot read its schema: ClickHouse changes "
-                "some of them without a word, such as times out of range. %s",
-                datasource,
-                e,
-            )
-            return None
+        log.info(
+            "Values that do not fit the columns of '%s' are not looked for, as its columns cannot be read here. ClickHouse changes some of "
+            "them without a word, such as times out of range: a token with DATASOURCES:READ:%s has them refused.",
+            datasource,
+            datasource,
+        )
+        return None
     schema = found.raw.get("schema")
     described = (schema.get("columns") if isinstance(schema, Mapping) else None) or found.raw.get("columns") or ()
     paths = {str(column.get("name")): str(column.get("jsonpath") or "") for column in described}
@@ -54,6 +51,24 @@ def gate_of(
         GatedColumn.of(column.name, column.type, paths.get(column.name, ""), typed=typed) for column in found.columns
     )
     return Gate([column for column in columns if column], Reader(typed=typed, is_wide=cache(lambda: _is_wide(client))))
+
+
+def file_gate(client: Client, datasource: str, policy: OnNarrowing) -> Gate | None:
+    """Make the gate of a Parquet file, with one call that reads the data source.
+
+    :param client: asks.
+    :param datasource: name of the data source.
+    :param policy: what to do about values that would be changed.
+    :return: ``None`` where nothing is refused, or nothing is known.
+    """
+    if policy is OnNarrowing.ALLOW:
+        return None
+    try:
+        found = client.send(datasources.get_datasource(datasource))
+    except (AccessDeniedError, NotFoundError) as e:
+        log.info("The columns of '%s' cannot be read: %s", datasource, e)
+        found = None
+    return gate_of(client, datasource, policy, found, typed=True)
 
 
 def _is_wide(client: Client) -> bool:

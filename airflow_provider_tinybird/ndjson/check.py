@@ -9,9 +9,7 @@ from airflow_provider_tinybird.ndjson.sources import GatedSource, is_in_memory, 
 _RECORDS = 10_000  # that are looked at together
 
 
-def check(
-    data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: int = 0, gate: Gate | None = None
-) -> bool:
+def check(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: int = 0, gate: Gate | None = None) -> bool:
     """Find values that cannot be sent, several times as fast as encoding them.
 
     Columns that cannot fail, such as numbers, are not read at all. Python objects and nested columns are encoded. All is

@@ -117,7 +117,7 @@ def look(target: Target | None, cells: Cells, reader: Reader, *, strict: bool = 
     :param strict: whether each value that does not fit would be changed.
     :raises BadValueError: one would be changed.
     """
-    if target is None or not len(cells.values) or not (strict or target.needs_look):
+    if target is None or not len(cells.values) or not (strict or reader.typed or target.needs_look):
         return
     if isinstance(cells.values, list):
         for part in _parts(cells, target, strict):
@@ -338,6 +338,13 @@ def _arrow(values: Any) -> Any:
     return pa.array(values)
 
 
+def _first_there(array: Any) -> int:
+    """Position of the first value that is not null."""
+    import pyarrow.compute as pc
+
+    return int(pc.index(pc.is_valid(array), True).as_py())
+
+
 def _first(mask: Any) -> int | None:
     """Position of the first true value of a mask of numpy, or none."""
     position = int(mask.argmax()) if len(mask) else 0
@@ -367,7 +374,10 @@ class Anything:
 
     def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:  # noqa: ARG002
         """See :class:`Scalar`."""
-        return None
+        import pyarrow as pa
+
+        is_changed = reader.typed and pa.types.is_time(array.type)
+        return (_first_there(array), "would be stored as a time of 1970: write it as text") if is_changed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,15 +392,17 @@ class Exactly:
     takes: Callable[[Any], bool]
     needs_look: bool = False
 
-    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:  # noqa: ARG002
+    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:
         """See :class:`Scalar`."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if not strict:
+        types = pa.types
+        is_cut = reader.typed and (types.is_temporal(array.type) or types.is_decimal(array.type) or self.type == "Bool")
+        if not (strict or is_cut):
             return None
-        if pa.types.is_temporal(array.type) and not pa.types.is_duration(array.type):
-            return int(pc.index(pc.is_valid(array), True).as_py()), f"is no {self.type}"
+        if types.is_temporal(array.type) and not types.is_duration(array.type):
+            return _first_there(array), f"is no {self.type}"
         if pa.types.is_integer(array.type) and len(array) > 2:
             ends = pc.min_max(array)
             if self.takes(ends["min"].as_py()) and self.takes(ends["max"].as_py()) and "Int" in self.type:
@@ -693,15 +705,22 @@ class Moments:
         """Of a number, which is read by its digits."""
         if number is None:
             return None
+        if reader.typed:
+            second = number // 1
+            first, last = self._range(int(second), int(second), reader)
+            return self._too_far(first, last) if not first <= second <= last else self._complaint_of_digits(number)
         whole = int(number)
         unit = _EPOCH_DIGITS.get(len(str(abs(whole)))) if number > 0 else None
         if unit is None or (unit and number != whole):
-            return f"is read as a time by its number of digits, and is none: 10 digits are seconds since 1970, 13 milliseconds; {self.type}"
+            return f"is no {self.type}: a number is read by its digits, 10 as seconds since 1970, 13 as milliseconds, and others as a date"
         second = whole // 10**unit
         first, last = self._range(second, second, reader)
         if not first <= second <= last:
             return self._too_far(first, last)
-        return self._too_fine if _fraction(number.scaleb(-unit, _EXACT)) > self.digits else None
+        return self._complaint_of_digits(number.scaleb(-unit, _EXACT))
+
+    def _complaint_of_digits(self, seconds: Decimal) -> str | None:
+        return self._too_fine if _fraction(seconds) > self.digits else None
 
     def _texts(self, array: Any, reader: Reader, strict: bool) -> Found:
         """ISO texts; how others are read is known to ClickHouse alone."""
@@ -811,6 +830,8 @@ class Days:
 
     def _complaint(self, number: Decimal | None, reader: Reader, strict: bool) -> str | None:
         """Of a number: eight digits are read as a day, and others go to quarantine."""
+        if number is not None and reader.typed:
+            return None if 0 <= number <= _LAST_DATE and number == int(number) else f"is no {self.type}"
         if number is None or (not strict and not (number == int(number) and 10**7 <= number < 10**8)):
             return None
         text = f"{int(number)}"
@@ -840,7 +861,7 @@ class Days:
         places = np.flatnonzero(is_iso)
         if not len(places):
             return None
-        digits, zones, naive = _iso_texts(parts.take(_arrow(places)))
+        digits, _, naive = _iso_texts(parts.take(_arrow(places)))
         times, bad = _parsed(naive)
         if bad is not None:
             return int(places[bad]), "is a day that there is not"
@@ -1013,7 +1034,7 @@ class Items(Composite):
         if inside is None:
             _as_objects(self, cells, reader, strict)
         else:
-            look(self.item, inside, reader, strict=strict or self._is_strict)
+            look(self.item, inside, reader, strict=strict or reader.typed or self._is_strict)
 
 
 def items_of(cells: Cells) -> Cells | None:

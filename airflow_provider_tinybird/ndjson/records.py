@@ -57,8 +57,7 @@ class RecordsSource:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         records = self._records[start : start + count]
         for key in keys:
-            # Not get() of whatever mapping it is: a defaultdict is asked for nothing that it lacks.
-            values = [record[key] if key in record else None for record in records]
+            values = [record.get(key) for record in records]
             if any(value is not None for value in values):
                 yield key, values
 

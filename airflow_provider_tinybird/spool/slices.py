@@ -103,9 +103,7 @@ def text_of(rows: Rows) -> list[bytes]:
     return [bytes(one.lines or b"") for one in rows.slices()]
 
 
-def _typed(
-    source: Source, start: int, count: int, first_row: int, columns: Sequence[TargetColumn]
-) -> Slice | None:
+def _typed(source: Source, start: int, count: int, first_row: int, columns: Sequence[TargetColumn]) -> Slice | None:
     try:
         table = source.arrow(start, count, first_row)
     except BadValueError:
