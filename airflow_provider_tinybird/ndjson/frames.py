@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from airflow_provider_tinybird.ndjson import durations
 from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
@@ -83,7 +84,12 @@ class PolarsSource:
             table = self._table(start, count, names)
             yield from zip(names, map(one_chunk, table.columns), strict=True)
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        names = [name for name, dtype in self._frame.schema.items() if "Duration" in str(dtype)]
+        return durations.in_fields(self._frame.select(names).head(0).to_arrow().schema) if names else {}
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return None if self._huge else self._part(start, count).to_arrow()
 
@@ -139,7 +145,21 @@ class PandasSource:
                     values = _values(part.iloc[:, position])
                 yield name, values
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        found: dict[str, str] = {}
+        for position, name in enumerate(self._names):
+            dtype = getattr(self._frame.dtypes.iloc[position], "categories", self._frame.iloc[:0, position]).dtype
+            if _holds_objects(dtype):
+                if durations.are_in(set(map(type, self._frame.iloc[:, position]))):
+                    found[name] = durations.OF_OBJECTS
+            elif dtype.kind == "m" and not hasattr(dtype, "pyarrow_dtype"):
+                found[name] = str(dtype)[len("timedelta64[") : -1]
+            elif hasattr(dtype, "pyarrow_dtype"):
+                found.update(durations.in_type(name, dtype.pyarrow_dtype))
+        return found
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         part = self._frame.iloc[start : start + count]
         return table_of(self._names, [_values(part.iloc[:, position]) for position in range(len(self._names))])

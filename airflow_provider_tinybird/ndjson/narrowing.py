@@ -322,7 +322,7 @@ def _find_number(array: Any, complaint: Callable[[Decimal | None], str | None], 
     """The first number that there is a complaint about; :param only: those to look at, as a mask."""
     import numpy as np
 
-    places = np.flatnonzero(only) if only is not None else range(len(array))
+    places = np.arange(len(array)) if only is None else np.flatnonzero(only)
     chosen = array if only is None else array.take(_arrow(places))
     valid = chosen.is_valid().to_pylist()
     for place, number, is_there in zip(places, _numbers(chosen), valid, strict=True):
@@ -486,10 +486,10 @@ class Float:
             return _find_number(
                 array, lambda number: self._complaint(number) or (f"is no {self.type}" if number is None else None)
             )
-        at_risk = pc.greater(pc.binary_length(array), _MOST_DIGITS)
+        at_risk = _plain(pc.binary_length(array)) > _MOST_DIGITS
         if self.bits == 32:
-            at_risk = pc.or_(at_risk, pc.match_substring_regex(array, "[eE]"))
-        return _find_number(array, self._complaint, _mask(at_risk))
+            at_risk |= _mask(pc.match_substring_regex(array, "[eE]"))
+        return _find_number(array, self._complaint, at_risk)
 
     def _complaint_of_exact(self, number: Decimal | None) -> str | None:
         """Of an integer or decimal: it has to come back as it was."""
@@ -745,15 +745,15 @@ class Moments:
         if finest > self.digits:
             position = _first(_plain(pc.binary_length(digits)) > self.digits)
             return int(places[position or 0]), self._too_fine
-        zoned = pc.not_equal(zones, "")
-        shifts = _shifts(zones) if pc.any(zoned).as_py() else None
+        zoned = _plain(pc.binary_length(zones)) > 0
+        shifts = _shifts(zones) if zoned.any() else None
         if shifts is not None:
-            with_zone = np.flatnonzero(_mask(zoned))
+            with_zone = np.flatnonzero(zoned)
             moved = pa.array(_plain(times.view(pa.int64()))[with_zone] - shifts[with_zone])
             found = self._outside(moved, 0, reader)
             if found:
                 return int(places[with_zone[found[0]]]), found[1]
-            without = np.flatnonzero(~_mask(zoned))
+            without = np.flatnonzero(~zoned)
             times, places = times.take(_arrow(without)), places[without]
         found = self._times(times, Reader(False, reader.is_wide)) if len(times) else None
         return None if found is None else (int(places[found[0]]), found[1])

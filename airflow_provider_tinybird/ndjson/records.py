@@ -7,6 +7,7 @@ from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any
 
+from airflow_provider_tinybird.ndjson import durations
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects, json_texts, table_of
 from airflow_provider_tinybird.ndjson.rows import (
@@ -61,7 +62,18 @@ class RecordsSource:
             if any(value is not None for value in values):
                 yield key, values
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        if not durations.are_in({type(value) for record in self._records for value in record.values()}):
+            return {}
+        return {
+            key: durations.OF_OBJECTS
+            for record in self._records
+            for key, value in record.items()
+            if durations.are_in([type(value)])
+        }
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         rows = [dict(record) for record in self._records[start : start + count]]
         names = list(rows[0])

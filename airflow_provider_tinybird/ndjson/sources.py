@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any, Protocol
 
 from airflow_provider_tinybird.ndjson.column_checks import ROWS
+from airflow_provider_tinybird.ndjson.durations import Durations
 from airflow_provider_tinybird.ndjson.errors import UnsupportedDataError
 from airflow_provider_tinybird.ndjson.frames import PandasSource, PolarsSource
 from airflow_provider_tinybird.ndjson.gate import Gate
-from airflow_provider_tinybird.ndjson.queries import frames_of, is_a, tables_of
+from airflow_provider_tinybird.ndjson.queries import USED_UP, frames_of, is_a, tables_of
 from airflow_provider_tinybird.ndjson.records import RecordsSource
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.tables import TableSource
@@ -50,13 +51,16 @@ class Source(Protocol):
         :param keys: names of the columns; those that there are not are passed over.
         """
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:
         """Up to ``count`` rows as an Arrow table; ``None`` where no table holds them exactly.
 
         :param start: first row, counted from this source's beginning.
         :param count: how many rows are wanted, at least 1.
         :param first_row: position of that first row in all of the data, for errors.
         """
+
+    def durations(self) -> Mapping[str, str]:
+        """The units of the columns that hold durations."""
 
 
 class GatedSource:
@@ -86,10 +90,14 @@ class GatedSource:
         """See :class:`Source`."""
         return self._source.columns(start, count, keys)
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:
         """See :class:`Source`."""
         self._look(start, count, first_row)
         return self._source.arrow(start, count, first_row)
+
+    def durations(self) -> Mapping[str, str]:
+        """See :class:`Source`."""
+        return self._source.durations()
 
     def look(self, first_row: int) -> None:
         """Look at all rows.
@@ -119,8 +127,17 @@ def sources(data: object, pace: Pace, gate: Gate | None = None) -> Iterator[Sour
     """
     if callable(data) and not _has_rows(data):
         data = _called(data)
-    found = _walk(data, pace)
+    found = _of_one_unit(_walk(data, pace))
     return found if gate is None or not gate.keys else (GatedSource(one, gate) for one in found)
+
+
+def _of_one_unit(found: Iterator[Source]) -> Iterator[Source]:
+    durations, position = Durations(), 0
+    for source in found:
+        durations.note(source.durations(), position)
+        position += source.rows
+        yield source
+        del source  # or a frame stays in memory until the next one is there
 
 
 def _walk(data: object, pace: Pace) -> Iterator[Source]:
@@ -128,10 +145,12 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
         yield RecordsSource([data])
     elif isinstance(data, (str, bytes, bytearray, memoryview)):
         yield from text_sources(data)
+    elif (
+        whole := _frame(data)
+    ) is not None:  # first of all that is known by its attributes: those of a frame can be its columns
+        yield from whole
     elif is_path(data) or is_open_file(data):
         yield from file_sources(data)
-    elif (whole := _frame(data)) is not None:
-        yield from whole
     elif isinstance(data, Iterable) and not _is_opaque(data):
         yield from _items(data, pace)
     else:
@@ -140,6 +159,8 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
 
 def _items(data: Iterable[object], pace: Pace) -> Iterator[Source]:
     """Runs of records as they come, anything else on its own. No more is taken from the iterator than is needed now."""
+    if inspect.isgenerator(data) and inspect.getgeneratorstate(data) == inspect.GEN_CLOSED:
+        raise UnsupportedDataError(data, USED_UP)
     items = iter(data)
     for item in items:
         others = [item]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from airflow_provider_tinybird.ndjson import durations
 from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
@@ -40,7 +41,11 @@ class TableSource:
             if name in keys:
                 yield name, one_chunk(column)
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return durations.in_fields(self._table.schema)
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return bounded(self._table, start, count)
 

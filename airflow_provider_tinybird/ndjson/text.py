@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 _BLOCK = 1_000_000  # characters or bytes that are split into lines at once
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _WAY_OUT = "each line must be one JSON object"
 
 
@@ -47,7 +49,11 @@ class TextSource:
         """None: text is sent as it is. See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return ()
 
-    def arrow(self, start: int, count: int, first_row: int) -> Any | None:  # noqa: ARG002
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return {}
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
         """None: text has no types. See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return None
 
@@ -143,7 +149,18 @@ def _problem(line: bytes) -> str | None:
         return "nested too deep"
     except ValueError as error:
         return f"not valid JSON ({error})"
-    return None if isinstance(value, dict) else "not a JSON object"
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    return SURROGATE if _ESCAPED_SURROGATE.search(line) and _has_surrogate(value) else None
+
+
+def _has_surrogate(value: object) -> bool:
+    """Whether an escape in a text stands for half a character: pairs of them were joined when it was read."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _refuse_constant(token: str) -> NoReturn:
