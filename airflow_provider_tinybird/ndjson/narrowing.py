@@ -24,10 +24,12 @@ from airflow_provider_tinybird.ndjson.objects import as_array
 from airflow_provider_tinybird.ndjson.values import TOO_DEEP, to_plain
 
 _UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
-_ISO = (
-    r"^\s*(?P<day>\d{4}-\d{2}-\d{2})(?:[ T](?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2}))?)?"
-    r"(?:\.(?P<digits>\d+))?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?\s*$"
+_DAY_AND_TIME = (
+    r"^\s*(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})(?:[ T](?P<hour>\d{1,2})(?::(?P<minute>\d{2})"
+    r"(?::(?P<second>\d{2}))?)?(?:\.(?P<digits>\d+))?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?\s*$"
 )
+_COMPACT = re.compile(r"\s*(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?\s*")
+_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _DAY = 86_400
@@ -241,6 +243,8 @@ def _group(cells: Cells, kind: type, target: Target, strict: bool) -> Iterator[C
         yield Cells(pa.nulls(len(values)), cells.rows)
     elif issubclass(kind, Mapping) or kind in (list, tuple) or (kind is np.ndarray and values[0].ndim == 1):
         yield cells
+    elif issubclass(kind, dt.time) and not any(one.tzinfo for one in values):
+        yield Cells(pa.array(values, pa.time64("us")), cells.rows)
     elif kind is Decimal:
         yield Cells(_decimals(values), cells.rows)
     elif (array := _array_of(cells)) is not None:
@@ -329,6 +333,15 @@ def _find_number(array: Any, complaint: Callable[[Decimal | None], str | None], 
         what = complaint(number) if is_there else None
         if what:
             return int(place), what
+    return None
+
+
+def _find_text(array: Any, complaint: Callable[[str], str | None], places: Any) -> Found:
+    """The first text that there is a complaint about; :param places: positions of those to look at."""
+    for place in places.tolist():
+        what = complaint(array[place].as_py())
+        if what:
+            return place, what
     return None
 
 
@@ -605,11 +618,18 @@ class Decimals:
                     f"is no {self.type}" if one is None else self._complaint(one) or self._complaint_of_size(one)
                 ),
             )
-        at_risk = pc.match_substring_regex(array, rf"[eE]|\.\d{{{self.scale}}}\d*[1-9]")
-        return _find_number(array, self._complaint, _mask(at_risk))
+        # ClickHouse reads 1.2.3.4 as 1.234, too.
+        at_risk = pc.match_substring_regex(array, rf"[eE]|\.\d{{{self.scale}}}\d*[1-9]|\.\d*\D|\d[^\d.]")
+        return _find_text(array, self._complaint_of_text, _mask(at_risk).nonzero()[0])
 
     def _complaint(self, number: Decimal | None) -> str | None:
         return self._too_fine if number is not None and _fraction(number) > self.scale else None
+
+    def _complaint_of_text(self, text: str) -> str | None:
+        number = _number(text)
+        return (
+            self._complaint(number) if number is not None else f"is no {self.type}" if re.search(r"\d", text) else None
+        )
 
     def _complaint_of_size(self, number: Decimal | None) -> str | None:
         if number is not None and abs(number) >= Decimal(10) ** (self.precision - self.scale):
@@ -719,21 +739,28 @@ class Moments:
             return self._too_far(first, last)
         return self._complaint_of_digits(number.scaleb(-unit, _EXACT))
 
+    def _complaint_of_text(self, text: str, reader: Reader, strict: bool) -> str | None:
+        """Of a text that is no day and time in the usual form."""
+        number = _number(text)
+        if number is not None:
+            return self._complaint(number, Reader(False, reader.is_wide))
+        has_no_year = bool(re.search(r"\d", text)) and not _YEAR.search(text)
+        return f"is no {self.type}" if strict or has_no_year else None
+
     def _complaint_of_digits(self, seconds: Decimal) -> str | None:
         return self._too_fine if _fraction(seconds) > self.digits else None
 
     def _texts(self, array: Any, reader: Reader, strict: bool) -> Found:
-        """ISO texts; how others are read is known to ClickHouse alone."""
+        """Texts of a day and a time; how others are read is known to ClickHouse alone."""
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        parts = pc.extract_regex(array, _ISO)
-        is_iso = parts.is_valid().to_numpy(zero_copy_only=False)
-        odd = ~is_iso & array.is_valid().to_numpy(zero_copy_only=False)
-        if strict and odd.any():
-            return int(odd.argmax()), f"is no {self.type}"
-        places = np.flatnonzero(is_iso)
+        array, parts, odd = _days_and_times(array)
+        found = _find_text(array, lambda text: self._complaint_of_text(text, reader, strict), odd)
+        if found is not None:
+            return found
+        places = np.flatnonzero(parts.is_valid().to_numpy(zero_copy_only=False))
         if not len(places):
             return None
         texts = _iso_texts(parts.take(_arrow(places)))
@@ -849,16 +876,13 @@ class Days:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        parts = pc.extract_regex(array, _ISO)
-        is_iso = parts.is_valid().to_numpy(zero_copy_only=False)
-        odd = ~is_iso & array.is_valid().to_numpy(zero_copy_only=False)
+        there = array.is_valid().to_numpy(zero_copy_only=False)
         if strict:
-            odd |= ~_mask(pc.match_substring_regex(array, r"^\d{4}-\d{2}-\d{2}$")) & array.is_valid().to_numpy(
-                zero_copy_only=False
-            )
+            odd = there & ~_mask(pc.match_substring_regex(array, r"^\d{4}-\d{2}-\d{2}$"))
             if odd.any():
                 return int(odd.argmax()), f"is no {self.type}"
-        places = np.flatnonzero(is_iso)
+        array, parts, _ = _days_and_times(array)
+        places = np.flatnonzero(parts.is_valid().to_numpy(zero_copy_only=False))
         if not len(places):
             return None
         digits, _, naive = _iso_texts(parts.take(_arrow(places)))
@@ -920,13 +944,38 @@ def _in_zone(array: Any, zone: str) -> tuple[Any, int | None]:
     return found, _first(~(same.fill_null(True)).to_numpy(zero_copy_only=False))
 
 
-def _iso_texts(parts: Any) -> tuple[Any, Any, Any]:
-    """Digits of a second without zeros at the end, zones, and the rest as ``YYYY-MM-DD HH:MM:SS``."""
+def _days_and_times(array: Any) -> tuple[Any, Any, Any]:
+    """The texts, their parts, null where they are no day and time; and the positions of those that are not."""
+    import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    day, hour, minute, second, digits, zone = parts.flatten()
-    two = [pc.utf8_lpad(one.fill_null("") if one.null_count else one, 2, "0") for one in (hour, minute, second)]
-    naive = pc.binary_join_element_wise(pc.binary_join_element_wise(day, two[0], " "), two[1], two[2], ":")
+    parts = pc.extract_regex(array, _DAY_AND_TIME)
+    if parts.null_count == array.null_count:
+        return array, parts, np.array([], np.int64)
+    odd = np.flatnonzero(
+        ~parts.is_valid().to_numpy(zero_copy_only=False) & array.is_valid().to_numpy(zero_copy_only=False)
+    )
+    compact = {place: found for place in odd.tolist() if (found := _COMPACT.fullmatch(array[place].as_py()))}
+    if not compact:
+        return array, parts, odd
+    texts = array.to_pylist()
+    for place, found in compact.items():
+        texts[place] = "-".join(found.groups()[:3]) + (f" {found[4]}:{found[5]}:{found[6]}" if found[4] else "")
+    array = pa.array(texts, pa.large_string())
+    parts = pc.extract_regex(array, _DAY_AND_TIME)
+    return array, parts, np.setdiff1d(odd, np.fromiter(compact, np.int64))
+
+
+def _iso_texts(parts: Any) -> tuple[Any, Any, Any]:
+    """Digits of a second without zeros at the end, zones, and the rest as ``YYYY-MM-DD HH:MM:SS``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    year, *numbers, digits, zone = (one.cast(pa.string()) for one in parts.flatten())
+    month, day, *clock = (pc.utf8_lpad(one.fill_null("") if one.null_count else one, 2, "0") for one in numbers)
+    days = pc.binary_join_element_wise(year, month, day, "-")
+    naive = pc.binary_join_element_wise(days, pc.binary_join_element_wise(*clock, ":"), " ")
     return pc.utf8_rtrim(digits.fill_null(""), "0"), zone.fill_null(""), naive
 
 
