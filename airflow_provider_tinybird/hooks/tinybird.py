@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +30,8 @@ from airflow_provider_tinybird.loads import (
     LoadMemory,
     LoadOptions,
     LoadResult,
+    OnNarrowing,
+    file_gate,
     load_data,
     look_up,
 )
@@ -39,6 +41,8 @@ from airflow_provider_tinybird.uploads import upload
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from airflow_provider_tinybird.ndjson import Gate
 
 T = TypeVar("T")
 
@@ -134,6 +138,7 @@ class TinybirdHook(BaseHook):
         pacing: bool = True,
         create_missing: bool = False,
         min_rows: int | None = None,
+        on_narrowing: str = "fail",
         memory: LoadMemory | None = None,
     ) -> LoadResult:
         """Append rows that are in memory, or come from an iterator, in as many requests as they need.
@@ -152,6 +157,8 @@ class TinybirdHook(BaseHook):
             Without it that is an error, as far as the token may see which data sources there are.
         :param min_rows: rows that the data must have. Fewer are an error before the first is sent, except where they are more than 32 MB of
             NDJSON.
+        :param on_narrowing: what to do about a value that its column would change without a word, such as a time out of range:
+            ``fail`` before it is sent, or ``allow``.
         :param memory: what a task remembers of the load; for operators.
         :return: rows in and rows in quarantine, requests, bytes, and rows that an earlier attempt had sent.
         :raises NotEnoughRowsError: the data has fewer rows than ``min_rows``, and nothing was sent.
@@ -166,9 +173,10 @@ class TinybirdHook(BaseHook):
             batch_id_column=batch_id_column,
             max_in_flight=max_in_flight,
             pacing=pacing,
+            on_narrowing=OnNarrowing.parse(on_narrowing),
         )
-        found = look_up(self.client, datasource, create_missing=create_missing)
         memory = memory or LoadMemory(load_id=load_id)
+        found = memory.found or look_up(self.client, datasource, create_missing=create_missing)
         return load_data(self.client, datasource, data, options, memory, found, min_rows=min_rows)
 
     def append_url(
@@ -211,6 +219,7 @@ class TinybirdHook(BaseHook):
         replace_condition: str | None = None,
         by_url: bool = False,
         max_size: int | None = None,
+        on_narrowing: str = "fail",
         **options: Any,
     ) -> Job:
         """Send a file, streamed in constant memory; returns the import's job at once.
@@ -222,6 +231,8 @@ class TinybirdHook(BaseHook):
         :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
         :param by_url: have Tinybird fetch the file from the object store, by an address that is signed for a few hours.
         :param max_size: the most bytes that the file may have; by default what Tinybird documents.
+        :param on_narrowing: what to do about a value of a Parquet file that its column would change without a word: ``fail`` before the
+            file is sent, or ``allow``.
         :param options: those of :class:`~airflow_provider_tinybird.api.import_options.ImportOptions`, such as
             ``dialect_delimiter``.
         """
@@ -233,9 +244,14 @@ class TinybirdHook(BaseHook):
             replace_condition=replace_condition,
             by_url=by_url,
             max_size=max_size,
+            gate=self._file_gate(datasource, on_narrowing),
             options=ImportOptions(**options),
         )
         return self.send(submission.call)
+
+    def _file_gate(self, datasource: str, on_narrowing: str) -> Callable[[], Gate | None]:
+        policy = OnNarrowing.parse(on_narrowing)
+        return lambda: file_gate(self.client, datasource, policy)
 
     def truncate(self, datasource: str) -> Truncated:
         """Delete all rows of a data source, at once."""

@@ -17,6 +17,7 @@ from airflow_provider_tinybird.loads.errors import LoadInterruptedError
 from airflow_provider_tinybird.loads.exactly_once import ExactlyOnce
 from airflow_provider_tinybird.loads.ledger import Ledger, note_exactly_once
 from airflow_provider_tinybird.loads.load import send_batches
+from airflow_provider_tinybird.loads.narrowing import gate_of
 from airflow_provider_tinybird.loads.options import Delivery, LoadOptions
 from airflow_provider_tinybird.loads.tally import LoadResult, rows_of
 from airflow_provider_tinybird.ndjson import Batch, EncodeError, UnsupportedDataError, batches, check
@@ -29,11 +30,13 @@ class LoadMemory:
     :param load_id: names the load: the same for each attempt.
     :param store: keeps JSON from one attempt to the next; ``None`` where there is none (before Airflow 3.3).
     :param attempt: the attempt.
+    :param found: the data source, where the task has looked it up already.
     """
 
     load_id: str | None = None
     store: Store | None = None
     attempt: Attempt = field(default_factory=lambda: Attempt(max_tries=0))
+    found: Datasource | None = None
 
 
 def load_data(
@@ -61,11 +64,13 @@ def load_data(
     :raises TinybirdError: see :func:`~airflow_provider_tinybird.loads.send_batches`.
     """
     books = _books(client, datasource, options, memory or LoadMemory(), found)
+    gate = gate_of(client, datasource, options.on_narrowing, found)
     try:
-        check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+        if check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead, gate=gate):
+            gate = None
     except (EncodeError, UnsupportedDataError) as e:
         raise InvalidInputError(f"Nothing was sent to '{datasource}': {e}") from e
-    encoded: Iterator[Batch] = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+    encoded: Iterator[Batch] = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead, gate=gate)
     if min_rows:
         encoded = enough(encoded, min_rows, datasource)
     return send_batches(client, datasource, encoded, options=options, books=books, total=rows_of(data))

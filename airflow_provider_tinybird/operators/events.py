@@ -50,6 +50,9 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
     :param min_rows: fail where fewer rows than this would be in. Where the data itself has fewer, nothing is sent, as long as these are no
         more than 32 MB of NDJSON. Rows that go to quarantine do not count; where that makes them too few, the task fails for good, with the
         others in. Without rows ``skip`` and ``fail`` of ``on_empty`` come first (templated).
+    :param on_narrowing: what to do about a value that its column would change without a word, such as a time out of range or a decimal
+        with too many digits: ``fail`` before it is sent, or ``allow``. Without the scope ``DATASOURCES:READ:<datasource>`` nothing is
+        looked for, and the log says so (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`.
     """
@@ -61,6 +64,7 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
         "batch_id_column",
         "on_empty",
         "min_rows",
+        "on_narrowing",
         *TinybirdQuarantineOperator.quarantine_fields,
     )
 
@@ -78,6 +82,7 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
         create_missing: bool = False,
         on_empty: str = "success",
         min_rows: int | str | None = None,
+        on_narrowing: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -92,6 +97,7 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
         self.create_missing = create_missing
         self.on_empty = on_empty
         self.min_rows = min_rows
+        self.on_narrowing = on_narrowing
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Send the rows."""
@@ -121,6 +127,7 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
                     pacing=self.pacing,
                     create_missing=self.create_missing,
                     min_rows=least,
+                    on_narrowing=self.on_narrowing,
                     memory=memory,
                 )
             if not result.successful_rows and not result.quarantined_rows:

@@ -19,9 +19,11 @@ from airflow_provider_tinybird.api.query import sql as query
 from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Starter
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.intervals import Interval, quoted, time_column
+from airflow_provider_tinybird.loads import OnNarrowing, gate_of
 from airflow_provider_tinybird.loads.breaks import note_nothing_sent
+from airflow_provider_tinybird.loads.parquet import check_file
 from airflow_provider_tinybird.moments import moment
-from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
@@ -80,6 +82,8 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     :param outside: what to do about rows outside the interval: ``fail`` before anything is sent, or ``drop`` them (templated).
     :param max_file_bytes: largest file that ``data`` may become; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for it; by default where the system keeps its temporary files (templated).
+    :param on_narrowing: what to do about a value of ``data``, or of a Parquet file in ``path``, that its column would change without a
+        word, such as a time out of range or a decimal with too many digits: ``fail`` before it is sent, or ``allow`` (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
     :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
@@ -100,6 +104,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         "on_empty",
         "outside",
         "spool_folder",
+        "on_narrowing",
         "expected_workspace",
         *TinybirdQuarantineOperator.quarantine_fields,
     )
@@ -120,12 +125,14 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         outside: str = "fail",
         max_file_bytes: int = 45_000_000,
         spool_folder: str | None = None,
+        on_narrowing: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.datasource = datasource
         self.max_file_bytes = max_file_bytes
         self.spool_folder = spool_folder
+        self.on_narrowing = on_narrowing
         self.column = column
         self.data = wrapped(data)
         self.url = url
@@ -165,6 +172,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     def _check(self) -> None:
         self.quarantine_policy()
         OnUnknown.parse(self.on_unknown)
+        OnNarrowing.parse(self.on_narrowing)
         for name, value, known in (
             ("on_empty", self.on_empty, ("fail", "delete", "skip")),
             ("outside", self.outside, ("fail", "drop")),
@@ -252,6 +260,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         if self.path is not None:
             file = file_to_send(self.path, self.format)
             file.check_size(None, fetched=False)
+            check_file(file, self._gate(datasource, typed=True), self.datasource)
             seen.look_into(file)
             if seen.rows == 0:
                 return self._nothing(context, plan, rules)
@@ -259,7 +268,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         is_read = False
         try:
             limits = Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
-            rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes)
+            rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes, gate=self._gate(datasource))
             for spooled_file in spooled(seen.pass_on(rows.slices(seen.columns)), limits):
                 self._check_whole(spooled_file)
                 is_read = True
@@ -274,6 +283,10 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
                 note_nothing_sent(e, self.datasource)
             raise
         return self._nothing(context, plan, rules)
+
+    def _gate(self, datasource: Datasource, *, typed: bool = False) -> Gate | None:
+        policy = OnNarrowing.parse(self.on_narrowing)
+        return gate_of(self.hook.client, self.datasource, policy, datasource, typed=typed)
 
     def _rows_before(self, context: Context, condition: str) -> int:
         memory = Memory(

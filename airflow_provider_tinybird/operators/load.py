@@ -73,6 +73,9 @@ class TinybirdLoadOperator(FilesOperator):
     :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
     :param imports_per_minute: files that are handed over in a minute at the most. Tinybird allows 5 to all tasks of a workspace together;
         what is more is a wait.
+    :param on_narrowing: what to do about a value that its column would change without a word, such as a time out of range or a decimal
+        with too many digits: ``fail`` before it is sent, or ``allow``. Without the scope ``DATASOURCES:READ:<datasource>`` nothing is
+        looked for, and the log says so (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
     :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
@@ -89,6 +92,7 @@ class TinybirdLoadOperator(FilesOperator):
         "on_empty",
         "min_rows",
         "spool_folder",
+        "on_narrowing",
         "expected_workspace",
         *FilesOperator.quarantine_fields,
     )
@@ -198,13 +202,19 @@ class TinybirdLoadOperator(FilesOperator):
             load_id=load_id_of(context, self),
             store=task_state_store(context) if self.durable else None,
             attempt=attempt,
+            found=self._found,
         )
         began = time.monotonic()
         bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())
         least = rows_bound("min_rows", self.min_rows)
         try:
             sent = self.hook.send_events(
-                self.datasource, bodies, memory=memory, create_missing=self.create_missing, min_rows=least
+                self.datasource,
+                bodies,
+                memory=memory,
+                create_missing=self.create_missing,
+                min_rows=least,
+                on_narrowing="allow",  # the rows have passed the gate
             )
         except NotEnoughRowsError as e:
             if e.rows or self.on_empty in (None, "success"):

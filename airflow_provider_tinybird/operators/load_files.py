@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import counts, jobs, submissions
@@ -19,7 +20,7 @@ from airflow_provider_tinybird.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.api.models import Datasource, ImportMode
 from airflow_provider_tinybird.arrivals import Arrival, ReplacedRowsMissingError
 from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.durable import Started, Starter
@@ -27,11 +28,13 @@ from airflow_provider_tinybird.loads import (
     LoadInterruptedError,
     MissingDatasourceError,
     NotEnoughRowsError,
+    OnNarrowing,
     SourceChangedError,
+    gate_of,
     look_up,
 )
 from airflow_provider_tinybird.loads.breaks import note_nothing_sent
-from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError, check_values
 from airflow_provider_tinybird.operators.base import attempt_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
@@ -72,6 +75,7 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
     :param imports_per_minute: files that are handed over in a minute at the most.
     :param create_missing: let a Classic workspace create the data source, which only events can.
     :param min_rows: fail where fewer rows than this would be in (templated).
+    :param on_narrowing: what to do about a value that its column would change without a word: ``fail`` or ``allow`` (templated).
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         imports_per_minute: int = IMPORTS_PER_MINUTE,
         create_missing: bool = False,
         min_rows: int | str | None = None,
+        on_narrowing: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -98,9 +103,25 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         self.imports_per_minute = imports_per_minute
         self.create_missing = create_missing
         self.min_rows = min_rows
+        self.on_narrowing = on_narrowing
 
     def _rows(self) -> Rows:
-        return Rows(unwrapped(self.data), max_bytes=self._limits().slice_bytes)
+        """The rows, each of which the gate sees: all at once where they are in memory, else on their way."""
+        data, gate = unwrapped(self.data), self._gate()
+        if gate is not None:
+            try:
+                gate = None if check_values(data, gate) else gate
+            except (EncodeError, UnsupportedDataError) as e:
+                raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        return Rows(data, max_bytes=self._limits().slice_bytes, gate=gate)
+
+    def _gate(self) -> Gate | None:
+        return gate_of(self.hook.client, self.datasource, OnNarrowing.parse(self.on_narrowing), self._found)
+
+    @cached_property
+    def _found(self) -> Datasource | None:
+        """The data source, looked up once; ``None`` where this token may not read it, or where it is yet to be created."""
+        return look_up(self.hook.client, self.datasource, create_missing=self.create_missing)
 
     def _limits(self) -> Limits:
         return Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
@@ -111,7 +132,7 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
 
     def _columns(self) -> tuple[TargetColumn, ...]:
         try:
-            found = look_up(self.hook.client, self.datasource)
+            found = self._found or look_up(self.hook.client, self.datasource)
         except MissingDatasourceError as e:
             if not self.create_missing:
                 raise
