@@ -210,7 +210,7 @@ def _geometry(array: Any, kind: Type) -> tuple[Any, Type]:
     kind = _plain_geometry(kind.name)
     if not (pa.types.is_string(array.type) or pa.types.is_binary(array.type)):
         return array, kind
-    arrow = pa.struct([("x", pa.float64()), ("y", pa.float64())])
+    arrow: Any = pa.struct([("x", pa.float64()), ("y", pa.float64())])
     for _ in range(_depth(whole.name)):
         arrow = pa.list_(arrow)
     values = array.view(pa.binary()).to_pylist()
