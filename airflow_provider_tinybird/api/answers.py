@@ -12,11 +12,13 @@ from typing import TypeVar
 import httpx
 
 from airflow_provider_tinybird.api import errors
+from airflow_provider_tinybird.api.answer_end import AnswerEnd
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 
 T = TypeVar("T")
+_LONGEST_WORDS = 2_000
 
 _ERRORS: dict[int, type[errors.ApiError]] = {
     401: errors.AccessDeniedError,
@@ -127,12 +129,41 @@ def read(settings: Settings, call: Call[T], status: int, headers: Mapping[str, s
     """
     if not 200 <= status < 300:
         raise from_status(settings, call, status, headers, content)
+    broken = _end_of(settings, call, headers, content)
+    if isinstance(broken, errors.QueryBrokeError):
+        raise broken
     try:
-        return call.read(Reply(status, headers, content, call.what))
+        result = call.read(Reply(status, headers, content, call.what))
+        if broken is not None:
+            raise broken
+        return result
     except errors.TinybirdError:
         raise
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as e:
         raise _unreadable(settings, call, status, content) from e
+
+
+def broken_off(settings: Settings, call: Call[T], end: AnswerEnd) -> errors.UnreadableAnswerError | None:
+    """Make an error of what is wrong with the end of a query's answer, if something is."""
+    trouble = end.trouble() if call.format else None
+    if trouble is None:
+        return None
+    words = redact(trouble.text[:_LONGEST_WORDS], secret=settings.token.value)
+    text = (
+        f"Could not {call.what}: Tinybird began the answer with HTTP 200, and then it broke: {words.rstrip('.')}. The rows before "
+        f"that are not all, and none of them are kept.{' ' if trouble.way_out else ''}{trouble.way_out} [{where(settings, call)}]"
+    )
+    return (errors.QueryBrokeError if trouble.is_exception else errors.UnreadableAnswerError)(text)
+
+
+def _end_of(
+    settings: Settings, call: Call[T], headers: Mapping[str, str], content: bytes
+) -> errors.UnreadableAnswerError | None:
+    if not call.format:
+        return None
+    end = AnswerEnd(call.format, headers)
+    end.add(content)
+    return broken_off(settings, call, end)
 
 
 def wait_asked_for(status: int, headers: Mapping[str, str]) -> float | None:

@@ -119,6 +119,8 @@ class Call(Generic[T]):
     :param not_taken: statuses that prove that nothing was done, so that any call may be sent again.
     :param repeat_timeouts: whether to send a read again when its time ran out; not for queries, which would double the
         load.
+    :param format: ClickHouse's name of the format that a query's answer has; where it is given, an answer that does not end as
+        that format does, or with an exception of ClickHouse, is an error.
     :param find_out: how a person finds out whether it was done, when the answer is lost.
     """
 
@@ -134,3 +136,4 @@ class Call(Generic[T]):
     not_taken: frozenset[int] = frozenset({429})
     repeat_timeouts: bool = True
     find_out: str = ""
+    format: str = ""

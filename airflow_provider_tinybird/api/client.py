@@ -8,8 +8,8 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
@@ -18,9 +18,10 @@ import httpx
 import tenacity
 
 from airflow_provider_tinybird.api import answers, retry
+from airflow_provider_tinybird.api.answer_end import AnswerEnd
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.call import Call
-from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.errors import InvalidInputError, QueryBrokeError
 from airflow_provider_tinybird.api.quiet import quiet_httpx
 from airflow_provider_tinybird.api.settings import Settings
 
@@ -127,8 +128,9 @@ class Client:
                 if not answer.is_success:
                     raise answers.from_status(self.settings, call, answer.status_code, answer.headers, answer.read())
                 size = 0
-                with open_sink() as sink:
+                with open_sink() as sink, _whole_answer(self.settings, call, answer.headers) as end:
                     for chunk in answer.iter_bytes():
+                        end.add(chunk)
                         sink.write(chunk)
                         size += len(chunk)
             finally:
@@ -136,6 +138,25 @@ class Client:
         except httpx.HTTPError as e:
             raise answers.from_transport(self.settings, call, e) from e
         return Downloaded(size, answer.headers.get("content-type", ""))
+
+
+@contextmanager
+def _whole_answer(settings: Settings, call: Call[Any], headers: Mapping[str, str]) -> Iterator[AnswerEnd]:
+    """See, before the sink is closed and its file moved to its place, that the answer is whole.
+
+    Newer versions of ClickHouse cut the connection after an exception: then the exception is what is said.
+    """
+    end = AnswerEnd(call.format, headers)
+    try:
+        yield end
+    except httpx.HTTPError:
+        broken = answers.broken_off(settings, call, end)
+        if isinstance(broken, QueryBrokeError):
+            raise broken from None
+        raise
+    broken = answers.broken_off(settings, call, end)
+    if broken is not None:
+        raise broken
 
 
 class AsyncClient:

@@ -229,6 +229,7 @@ def _endpoint(
         scope=f"PIPES:READ:{pipe}",
         min_timeout=QUERY_TIMEOUT,
         repeat_timeouts=False,
+        format=format.value,
     )
 
 

@@ -13,7 +13,7 @@ from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, 
 from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.api.sqltext import with_format, without_rows
+from airflow_provider_tinybird.api.sqltext import FormattedSql, with_format, without_rows
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def sql(q: str, *, pipeline: str | None = None, parameters: Mapping[str, object]
         raise InvalidInputError(
             f"The SQL asks for FORMAT {formatted.format}, rows need FORMAT JSON: leave the clause out."
         )
-    return _sql(formatted.text, pipeline, parameters, read_query_result)
+    return _sql(formatted, pipeline, parameters, read_query_result)
 
 
 def sql_by_get(q: str, *, pipeline: str | None = None) -> Call[QueryResult]:
@@ -75,7 +75,7 @@ def sql_as(
     formatted = with_format(_text(q), format)
     if formatted.format.lower() == "parquet":
         parameters = {**_TEXT_IN_PARQUET, **(parameters or {})}
-    return _sql(formatted.text, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
+    return _sql(formatted, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
 
 
 def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
@@ -89,7 +89,7 @@ def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
     formatted = with_format(_text(q), "Parquet")
     if formatted.format.lower() != "parquet":
         raise InvalidInputError(f"The SQL asks for FORMAT {formatted.format}, Parquet is needed: leave the clause out.")
-    return _sql(formatted.text, pipeline, _TEXT_IN_PARQUET, lambda reply: RawResult(reply.content, formatted.format))
+    return _sql(formatted, pipeline, _TEXT_IN_PARQUET, lambda reply: RawResult(reply.content, formatted.format))
 
 
 def column_types(q: str, *, pipeline: str | None = None) -> Call[tuple[ColumnMeta, ...]]:
@@ -100,7 +100,7 @@ def column_types(q: str, *, pipeline: str | None = None) -> Call[tuple[ColumnMet
     :return: names and ClickHouse types. Scope: read on each data source and pipe it reads.
     """
     formatted = with_format(without_rows(_text(q)), "JSON")
-    return _sql(formatted.text, pipeline, None, lambda reply: read_query_result(reply).meta)
+    return _sql(formatted, pipeline, None, lambda reply: read_query_result(reply).meta)
 
 
 def format_of(q: str, default: str) -> str:
@@ -131,8 +131,10 @@ def read_query_result(reply: Reply) -> QueryResult:
 
 
 # By POST: a GET puts the SQL into access logs and meets a limit of about 8 kB on the request line.
-def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, read: Callable[[Reply], T]) -> Call[T]:
-    fields: Pairs = (("q", q),)
+def _sql(
+    q: FormattedSql, pipeline: str | None, parameters: Mapping[str, object] | None, read: Callable[[Reply], T]
+) -> Call[T]:
+    fields: Pairs = (("q", q.text),)
     if pipeline is not None:
         resource_name("pipe", pipeline)
         fields += (("pipeline", pipeline),)
@@ -147,6 +149,7 @@ def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, 
         scope="DATASOURCES:READ or PIPES:READ on what the query reads",
         min_timeout=QUERY_TIMEOUT,
         repeat_timeouts=False,
+        format=q.format,
     )
 
 
