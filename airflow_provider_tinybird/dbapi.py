@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from airflow_provider_tinybird.api import query
+from airflow_provider_tinybird.api.clickhouse_types import parse
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import QueryResult
@@ -19,9 +20,6 @@ Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 _PLACE = re.compile(r"(?<!%)(?:%%)*%s")
-
-# Types that only say how a value is kept; what is inside of them is what matters.
-_AROUND = ("Nullable(", "LowCardinality(")
 
 
 class TinybirdCursor:
@@ -140,9 +138,7 @@ def _rows(result: QueryResult) -> list[Row]:
 
 def _reader(kind: str) -> Callable[[Any], Any]:
     """Return what makes a Python value of one as JSON has it: 64 bit integers and decimals may come as text."""
-    for around in _AROUND:
-        if kind.startswith(around):
-            return _reader(kind.removeprefix(around)[:-1])
+    kind = parse(kind).inner.name
     if kind.startswith(("UInt", "Int")):
         return int
     if kind.startswith("Float"):

@@ -14,6 +14,7 @@ from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import BadRequestError, InvalidInputError
+from airflow_provider_tinybird.api.exact_rows import decimals_as_text
 from airflow_provider_tinybird.api.models import QueryResult, RawResult
 from airflow_provider_tinybird.dataframes import exact_table
 from airflow_provider_tinybird.files import file_to_write
@@ -52,14 +53,14 @@ def _types(client: Client, sql: str, pipeline: str | None) -> dict[str, str]:
 
 
 def query_xcom(result: QueryResult, what: str) -> dict[str, Any]:
-    """Make a result small JSON for XCom, with Tinybird's own keys.
+    """Make a result small JSON for XCom, with Tinybird's own keys. Decimals are text there, so that they keep their digits.
 
     :param what: what the result is of, for the message.
     :raises InvalidInputError: it is larger than XCom should hold.
     """
     log.info("%s: %s%s.", what, rows(result.rows), _effort(result.statistics))
     value: dict[str, Any] = {
-        "data": [dict(row) for row in result.data],
+        "data": decimals_as_text(result.data),
         "meta": [{"name": column.name, "type": column.type} for column in result.meta],
         "rows": result.rows,
         "rows_before_limit_at_least": result.rows_before_limit_at_least,

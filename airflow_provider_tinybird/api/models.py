@@ -119,7 +119,7 @@ class ColumnMeta:
 class QueryResult:
     """Result of a query or an endpoint as JSON.
 
-    :param data: rows.
+    :param data: rows. Values of ``Decimal`` columns are :class:`decimal.Decimal`, with all of their digits.
     :param meta: columns.
     :param rows: number of rows.
     :param rows_before_limit_at_least: rows there would be without a LIMIT; ``None`` where there is no LIMIT.

@@ -11,6 +11,7 @@ from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
+from airflow_provider_tinybird.api.exact_rows import exact_rows
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.sqltext import FormattedSql, with_format, without_rows
@@ -121,9 +122,10 @@ def read_query_result(reply: Reply) -> QueryResult:
         raise UnreadableAnswerError(f"Could not {reply.what}: it broke while it was answered: {redact(str(trouble))}")
     if not isinstance(data, list):
         raise UnreadableAnswerError(f"Could not {reply.what}: the answer has no rows but {redact(reply.text)[:500]}")
+    meta = tuple(ColumnMeta(str(item.get("name")), str(item.get("type"))) for item in body.get("meta") or ())
     return QueryResult(
-        data=tuple(data),
-        meta=tuple(ColumnMeta(str(item.get("name")), str(item.get("type"))) for item in body.get("meta") or ()),
+        data=tuple(exact_rows(reply.content, meta, data)),
+        meta=meta,
         rows=int(body.get("rows", len(data))),
         rows_before_limit_at_least=body.get("rows_before_limit_at_least"),
         statistics=body.get("statistics") or {},

@@ -79,7 +79,7 @@ def test_on_a_line_of_its_own(format, words):
         assert found.text == " ".join(words.split())
 
 
-@pytest.mark.parametrize("format", sorted(set(WHOLE) - set(ROWS)) + ["RowBinary", "Native"])
+@pytest.mark.parametrize("format", [*sorted(set(WHOLE) - set(ROWS)), "RowBinary", "Native"])
 def test_where_a_format_has_no_lines(format):
     cut = WHOLE[format][:-5]
     found = trouble(format, cut + (WORDS + VERSION + "\n").encode())
@@ -116,8 +116,8 @@ def test_csv_cut_within_quotes():
 def test_within_json():
     words = json.dumps(WORDS).encode()
     document = b'{\n\t"meta": [],\n\t"data": [],\n\t"rows": 0,\n\n\t"exception": ' + words + b"\n}\n"
-    for format in ("JSON", "JSONCompact", "json", "JSONColumnsWithMetadata"):
-        assert trouble(format, document).text == WORDS
+    for name in ("JSON", "JSONCompact", "json", "JSONColumnsWithMetadata"):
+        assert trouble(name, document).text == WORDS
     for body in (b'{"a":1}\n', b"", b"[1]\n"):
         assert trouble("JSONEachRow", body + b'{"exception": ' + words + b"}\n").text == WORDS
     xml = f"<result>\n<data>\n</data>\n\t<exception>{WORDS}</exception>\n</result>\n"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
+
 import pytest
 
+from airflow_provider_tinybird._compat import AirflowException
 from airflow_provider_tinybird.api.errors import QueryBrokeError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.operators.pipes import TinybirdEndpointOperator
@@ -72,3 +76,74 @@ def test_an_old_file_stays_where_the_new_answer_breaks(tinybird, tmp_path):
         sql("CSV", str(place)).execute({})
     assert place.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
+
+
+MONEY = (
+    b'{"meta": [{"name": "m", "type": "Decimal(38, 2)"}, {"name": "a", "type": "Array(Decimal(38, 2))"}],'
+    b'"data": [{"m": 12345678901234567890.12, "a": [9999999999999999.99]}], "rows": 1, "statistics": {}}'
+)
+
+
+@pytest.mark.parametrize("operator", [sql, endpoint])
+def test_decimals_are_text_in_xcom(tinybird, operator):
+    tinybird.on("POST /v0/sql", (200, MONEY))
+    tinybird.on("GET /v0/pipes/p.json", (200, MONEY))
+    value = operator("JSON" if operator is sql else "json").execute({})
+    assert json.loads(json.dumps(value))["data"] == [{"m": "12345678901234567890.12", "a": ["9999999999999999.99"]}]
+
+
+def test_decimals_in_what_a_sensor_saw(tinybird):
+    from airflow_provider_tinybird.questions import FirstCellQuestion, SqlQuestion
+
+    tinybird.on("POST /v0/sql", (200, MONEY))
+    answer = TinybirdHook().query("SELECT 1")
+    for question in (FirstCellQuestion(sql="SELECT 1"), SqlQuestion(sql="SELECT 1", what="x")):
+        verdict = question.judge(answer)
+        assert "12345678901234567890.12" in json.dumps(verdict.facts)
+        assert "12345678901234567890.12" in verdict.says
+        assert "Decimal" not in verdict.says
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "expected", "tolerance", "green"),
+    [
+        ("9999999999999999.99", "Decimal(38, 2)", Decimal("10000000000000000.00"), None, False),
+        ("9999999999999999.99", "Decimal(38, 2)", Decimal("9999999999999999.99"), None, True),
+        ("9999999999999999.99", "Decimal(38, 2)", "9999999999999999.99", None, True),
+        ("1.10", "Decimal(38, 2)", 1.1, None, True),
+        ("9007199254740993", "UInt64", 9007199254740992, None, False),
+        ("95", "UInt64", 100, 0.05, True),
+        ("94.99", "Decimal(38, 2)", 100, 0.05, False),
+        ("0.1", "Float64", 0.1, None, True),
+        ("0.1", "Float64", "0.1", None, True),
+        ('"0.10"', "String", 0.1, None, True),
+        ("5", "UInt8", "inf", None, False),
+    ],
+)
+def test_a_check_of_a_value_compares_all_digits(tinybird, found, kind, expected, tolerance, green):
+    from airflow_provider_tinybird.operators.checks import TinybirdValueCheckOperator
+
+    body = f'{{"meta": [{{"name": "v", "type": "{kind}"}}], "data": [{{"v": {found}}}], "rows": 1}}'
+    tinybird.on("POST /v0/sql", (200, body.encode()))
+    check = TinybirdValueCheckOperator(task_id="c", sql="SELECT 1", pass_value=expected, tolerance=tolerance)
+    if green:
+        check.execute({})
+    else:
+        with pytest.raises(AirflowException, match="Test failed"):
+            check.execute({})
+
+
+@pytest.mark.parametrize("formula", ["max_over_min", "relative_diff"])
+def test_an_interval_check_of_decimals(tinybird, formula):
+    from airflow_provider_tinybird.operators.checks import TinybirdIntervalCheckOperator
+
+    def answer(value: str):
+        meta = '{"name": "v", "type": "Decimal(38, 2)"}'
+        return 200, f'{{"meta": [{meta}], "data": [{{"v": {value}}}], "rows": 1}}'.encode()
+
+    arguments = {"table": "d", "day": "2024-01-08", "ratio_formula": formula}
+    tinybird.on("POST /v0/sql", answer("100.10"), answer("150.15"))
+    TinybirdIntervalCheckOperator(task_id="c", metrics_thresholds={"sum(v)": 1.51}, **arguments).execute({})
+    tinybird.on("POST /v0/sql", answer("100.10"), answer("150.15"))
+    with pytest.raises(AirflowException):
+        TinybirdIntervalCheckOperator(task_id="c", metrics_thresholds={"sum(v)": 0.5}, **arguments).execute({})
