@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from airflow_provider_tinybird.api import query
@@ -13,8 +14,9 @@ from airflow_provider_tinybird.api.clickhouse_types import parse
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import QueryResult
-from airflow_provider_tinybird.api.quarantine import literal
+from airflow_provider_tinybird.api.sqltext import literal
 from airflow_provider_tinybird.moments import sql_moment
+from airflow_provider_tinybird.results import checked_text
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -42,7 +44,8 @@ class TinybirdCursor:
         :param parameters: values for ``%s`` or ``%(name)s``.
         :raises TinybirdError: it is refused.
         """
-        result = self._client.send(query.sql(with_parameters(sql, parameters)))
+        text = with_parameters(sql, parameters)
+        result = checked_text(self._client, self._client.send(query.sql(text)), partial(query.count_bad_text, text))
         self.description = [(column.name, column.type, None, None, None, None, None) for column in result.meta]
         self._rows = _rows(result)
         self.rowcount = len(self._rows)

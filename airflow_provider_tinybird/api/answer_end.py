@@ -47,7 +47,10 @@ _ENDS: dict[str, Callable[[bytes], bool]] = {
     "xml": lambda tail: tail.rstrip().endswith(b"</result>"),
 }
 _BINARY = ("rowbinary", "native", "msgpack", "protobuf", "avro", "bson", "npy", "capnproto", "buffers")
-_NO_QUOTES = "If this is a row of your own data, ask for CSV or JSONEachRow, which put text in quotes, or do not select it as the first column."
+_NO_QUOTES = (
+    "If this is a row of your own data, ask for CSV or JSONEachRow, which put text in quotes, "
+    "or do not select it as the first column."
+)
 _ONE_COLUMN = "If this is a row of your own data, give the column another name than 'exception'."
 
 

@@ -173,6 +173,12 @@ class QueryBrokeError(UnreadableAnswerError):
     retry_can_help = True
 
 
+class NotTextError(TinybirdError):
+    """A column of an answer has bytes that are not UTF-8, which JSON cannot hold."""
+
+    retry_can_help = False
+
+
 class ImportRejectedError(TinybirdError):
     """A body upload was answered with HTTP 200 and an error inside; part of its rows may be in.
 

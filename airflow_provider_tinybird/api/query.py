@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from airflow_provider_tinybird.api.body import form
@@ -14,7 +14,7 @@ from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAn
 from airflow_provider_tinybird.api.exact_rows import exact_rows
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.api.sqltext import FormattedSql, with_format, without_rows
+from airflow_provider_tinybird.api.sqltext import FormattedSql, identifier, select_from, with_format, without_rows
 
 T = TypeVar("T")
 
@@ -129,7 +129,40 @@ def read_query_result(reply: Reply) -> QueryResult:
         rows=int(body.get("rows", len(data))),
         rows_before_limit_at_least=body.get("rows_before_limit_at_least"),
         statistics=body.get("statistics") or {},
+        replaced=_replaced(reply.content, data),
     )
+
+
+def count_bad_text(q: str, columns: Sequence[str], *, pipeline: str | None = None) -> Call[dict[str, int]]:
+    """Count the rows of a SELECT in which the text of a column has bytes that are not UTF-8. ``POST /v0/sql``.
+
+    :param q: the SQL, as in :func:`sql`.
+    :param columns: names of the columns.
+    :param pipeline: as in :func:`sql`.
+    :return: rows by column, those above 0. Scope: read on each data source and pipe it reads.
+    """
+    formatted = with_format(select_from(bad_text(columns), _text(q)), "JSON")
+    return _sql(formatted, pipeline, None, lambda reply: read_bad_text(reply, columns))
+
+
+def bad_text(columns: Sequence[str]) -> str:
+    """The columns of a SELECT that counts such rows, one for each column of another."""
+    return ", ".join(
+        f"countIf(NOT isValidUTF8(toString({identifier(name)}))) AS c{n}" for n, name in enumerate(columns)
+    )
+
+
+def read_bad_text(reply: Reply, columns: Sequence[str]) -> dict[str, int]:
+    """Read what such a SELECT counted."""
+    row = read_query_result(reply).data[0]
+    counts = {name: int(row[f"c{n}"]) for n, name in enumerate(columns)}
+    return {name: rows for name, rows in counts.items() if rows}
+
+
+def _replaced(content: bytes, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    if "\ufffd".encode() not in content and b"\\ufffd" not in content.lower():
+        return ()
+    return tuple({name: None for row in rows for name, value in row.items() if "\ufffd" in str(value)})
 
 
 # By POST: a GET puts the SQL into access logs and meets a limit of about 8 kB on the request line.

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_tinybird._compat import AirflowException
-from airflow_provider_tinybird.api.errors import QueryBrokeError
+from airflow_provider_tinybird._compat import AirflowException, AirflowFailException
+from airflow_provider_tinybird.api.errors import NotTextError, QueryBrokeError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.operators.pipes import TinybirdEndpointOperator
 from airflow_provider_tinybird.operators.query import TinybirdQueryOperator
@@ -147,3 +147,33 @@ def test_an_interval_check_of_decimals(tinybird, formula):
     tinybird.on("POST /v0/sql", answer("100.10"), answer("150.15"))
     with pytest.raises(AirflowException):
         TinybirdIntervalCheckOperator(task_id="c", metrics_thresholds={"sum(v)": 0.5}, **arguments).execute({})
+
+
+BAD = '{"meta": [{"name": "s t", "type": "String"}], "data": [{"s t": "�x"}], "rows": 1}'.encode()
+
+
+def counted(rows: int) -> bytes:
+    return f'{{"meta": [{{"name": "c0", "type": "UInt64"}}], "data": [{{"c0": {rows}}}], "rows": 1}}'.encode()
+
+
+@pytest.mark.parametrize("way", ["query", "endpoint", "hook", "get_first"])
+def test_bytes_that_are_no_text(tinybird, way):
+    """JSON cannot hold them, and ClickHouse writes U+FFFD for them; the same character can be the data's own."""
+    from airflow_provider_tinybird.hooks.sql import TinybirdSqlHook
+
+    ask = {
+        "query": lambda: sql("JSON").execute({})["data"][0]["s t"],
+        "endpoint": lambda: endpoint("json").execute({})["data"][0]["s t"],
+        "hook": lambda: TinybirdHook().query("SELECT 1 AS x").data[0]["s t"],
+        "get_first": lambda: TinybirdSqlHook().get_first("SELECT 1 AS x")[0],
+    }[way]
+    for route in ("POST /v0/sql", "GET /v0/pipes/p.json"):
+        tinybird.on(route, (200, BAD), (200, counted(1)))
+    with pytest.raises((NotTextError, AirflowFailException), match=r"column 's t' \(in 1 row\).*hex\(`s t`\)"):
+        ask()
+    for route in ("POST /v0/sql", "GET /v0/pipes/p.json"):
+        tinybird.on(route, (200, BAD), (200, counted(0)))
+    assert ask() == "\ufffdx"
+    for route in ("POST /v0/sql", "GET /v0/pipes/p.json"):
+        tinybird.on(route, (200, BAD), (400, {"error": "no"}))
+    assert ask() == "\ufffdx"
