@@ -285,7 +285,7 @@ class TinybirdHook(BaseHook):
     def call_endpoint(
         self, pipe: str, parameters: Mapping[str, Any] | None = None, *, q: str | None = None
     ) -> QueryResult:
-        """Call an endpoint and return its rows.
+        """Call an endpoint and return its rows. Values of ``Decimal`` columns are :class:`decimal.Decimal`.
 
         :param parameters: the pipe's parameters.
         :param q: SQL over the result, which is ``_`` in it.
