@@ -13,7 +13,13 @@ from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, 
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, node_job
 from airflow_provider_tinybird.api.models import EndpointFormat, Pipe, QueryResult, RawResult
-from airflow_provider_tinybird.api.query import QUERY_TIMEOUT, bad_text, read_bad_text, read_query_result
+from airflow_provider_tinybird.api.query import (
+    MOST_IN_MEMORY,
+    QUERY_TIMEOUT,
+    bad_text,
+    read_bad_text,
+    read_query_result,
+)
 from airflow_provider_tinybird.api.sqltext import select_from
 
 T = TypeVar("T")
@@ -244,6 +250,7 @@ def _endpoint(
         repeat=Repeat.READ,
         scope=f"PIPES:READ:{pipe}",
         min_timeout=QUERY_TIMEOUT,
+        max_answer=MOST_IN_MEMORY,
         repeat_timeouts=False,
         format=format.value,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_tinybird.api import pipes, query
-from airflow_provider_tinybird.api.client import Client, Downloaded
+from airflow_provider_tinybird.api.client import AsyncClient, Client, Downloaded
 from airflow_provider_tinybird.api.errors import (
     BadRequestError,
     ConnectionFailedError,
@@ -167,6 +168,20 @@ def test_an_exception_at_the_end_fails_at_once_and_tells_the_sink(raw_server, cl
     with pytest.raises(QueryBrokeError, match=r"MEMORY_LIMIT_EXCEEDED\)\. The rows before that are not all"):
         client.download(CALL, sinks)
     assert (sinks.opened, sinks.failed, len(raw_server.requests)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_same_of_an_answer_that_is_taken_into_memory(raw_server, client, end, is_async):
+    raw_server.behaviours = [chunked(b"a,b\n", BLOCK, end=end)] * 4
+
+    async def ask() -> None:
+        async with AsyncClient(client.settings) as other:
+            await other.send(CALL)
+
+    with pytest.raises(QueryBrokeError, match=r"MEMORY_LIMIT_EXCEEDED"):
+        asyncio.run(ask()) if is_async else client.send(CALL)
+    assert len(raw_server.requests) == 1
 
 
 @pytest.mark.parametrize("format", ["Parquet", "JSON", "JSONEachRow"])
