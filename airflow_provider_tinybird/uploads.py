@@ -38,6 +38,7 @@ def upload(
     file.check_size(max_size, fetched=by_url)
     if file.format is FileFormat.PARQUET:
         check_file(file, gate(), datasource, whole=not by_url)
+    file.check_line_ends(options.dialect_new_line)
     if not by_url:
         log.info("Sending %s: %s bytes of %s%s.", file.name, f"{file.size:,}", file.format, _packed(file.gzipped))
         return submissions.import_file(

@@ -6,8 +6,8 @@ import http.client
 import json
 import re
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,12 +16,14 @@ from typing import Any, TypeVar
 import httpx
 
 from airflow_provider_tinybird.api import errors
+from airflow_provider_tinybird.api.answer_end import AnswerEnd
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.proxies import Proxy
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 
 T = TypeVar("T")
+_LONGEST_WORDS = 2_000
 
 _ERRORS: dict[int, type[errors.ApiError]] = {
     401: errors.AccessDeniedError,
@@ -162,10 +164,13 @@ def from_status(
     content: bytes,
     *,
     proxy: Proxy | None = None,
+    is_cut: bool = False,
 ) -> errors.TinybirdError:
-    """Turn an answer that is no success into the right error.
+    """Turn an answer that is no success into the right error. What it says of a call that must go once is decided here and nowhere else:
+    an answer that leaves any doubt becomes an :class:`OutcomeUnknownError`, and all else says that nothing was taken.
 
     :param proxy: the proxy in between.
+    :param is_cut: whether the answer came before the whole request was sent, and the connection broke over it.
     """
     words = _Words.of(status, content, settings.token.value)
     answer = errors.Answer(
@@ -183,20 +188,23 @@ def from_status(
             sent=False,
             is_final=True,
         )
-    if call.repeat is Repeat.ONCE and not _is_refusal(call, answer):
-        return errors.OutcomeUnknownError(
-            call.what, place, f"{errors.answered(answer)} {_way_out(settings, call, answer, headers)}", call.find_out
-        )
+    if call.repeat is Repeat.ONCE and not _is_refusal(call, answer, is_cut=is_cut):
+        cause = f"{errors.answered(answer)} {_way_out(settings, call, answer, headers)}"
+        return errors.OutcomeUnknownError(call.what, place, cause, call.find_out, answer)
     kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
     if 400 <= status < 500 and is_quota_text(answer.text):
         return errors.JobQuotaError(call.what, place, answer, _QUOTA_WAY_OUT)
     return kind(call.what, place, answer, _way_out(settings, call, answer, headers))
 
 
-def _is_refusal(call: Call[T], answer: errors.Answer) -> bool:
-    """Tell whether an answer proves that Tinybird did nothing of what it was asked for, or says itself what it did (422)."""
+def _is_refusal(call: Call[T], answer: errors.Answer, *, is_cut: bool) -> bool:
+    """Tell whether an answer proves that Tinybird did nothing of what it was asked for, or says itself what it did (422).
+
+    A page of a gateway proves nothing by its status: balancers answer 503 also when the server broke off after it had taken the request.
+    But a body that never arrived whole cannot have been taken, whoever refused it.
+    """
     if not answer.from_tinybird:
-        return False
+        return is_cut and 400 <= answer.status < 500
     return (400 <= answer.status < 500 and answer.status != 408) or (answer.status == 503 and call.is_refused_when_busy)
 
 
@@ -208,16 +216,23 @@ def read(
     content: bytes,
     *,
     proxy: Proxy | None = None,
+    is_cut: bool = False,
 ) -> T:
     """Turn an answer into the call's result. All answers that are taken into memory come through here.
 
     :raises TinybirdError: the answer is no success, or cannot be read.
     """
     if not 200 <= status < 300:
-        raise from_status(settings, call, status, headers, content, proxy=proxy)
+        raise from_status(settings, call, status, headers, content, proxy=proxy, is_cut=is_cut)
+    broken = broken_off(settings, call, end_of(call, headers, content))
+    if isinstance(broken, errors.QueryBrokeError):
+        raise broken
     failure: errors.TinybirdError
     try:
-        return call.read(Reply(status, headers, content, call.what))
+        result = call.read(Reply(status, headers, content, call.what))
+        if broken is None:
+            return result
+        failure = broken
     except errors.UnreadableAnswerError as e:
         failure = errors.UnreadableAnswerError(str(e), passing=_may_pass(call, content))
     except errors.TinybirdError as e:
@@ -226,6 +241,53 @@ def read(
         failure = unreadable(settings, call, status, content, why=f"{type(e).__name__}: {e}")
     # Raised here: the exceptions above hold pieces of the answer as they came.
     raise failure
+
+
+def broken_off(settings: Settings, call: Call[T], end: AnswerEnd | None) -> errors.UnreadableAnswerError | None:
+    """Make an error of what is wrong with the end of a query's answer, if something is."""
+    trouble = end.trouble() if end else None
+    if trouble is None:
+        return None
+    words = redact(trouble.text[:_LONGEST_WORDS], secret=settings.token.value)
+    text = (
+        f"Could not {call.what}: Tinybird began the answer with HTTP 200, and then it broke: {words.rstrip('.')}. The rows before "
+        f"that are not all, and none of them are kept.{' ' if trouble.way_out else ''}{trouble.way_out} [{where(settings, call)}]"
+    )
+    if trouble.is_exception:
+        return errors.QueryBrokeError(text)
+    return errors.UnreadableAnswerError(text, passing=call.repeat is not Repeat.ONCE)
+
+
+@contextmanager
+def whole_answer(
+    settings: Settings, call: Call[T], headers: Mapping[str, str], status: int
+) -> Iterator[AnswerEnd | None]:
+    """See that an answer which is taken piece by piece is whole, before what takes it is closed.
+
+    Newer versions of ClickHouse cut the connection after an exception: then the exception is what is said.
+
+    :return: is to be given the pieces; ``None`` where nobody wants to know the end.
+    """
+    end = AnswerEnd(call.format, headers) if call.format and 200 <= status < 300 else None
+    cut: errors.UnreadableAnswerError | None = None
+    try:
+        yield end
+    except httpx.HTTPError:
+        cut = broken_off(settings, call, end)
+        if not isinstance(cut, errors.QueryBrokeError):
+            raise
+    broken = cut or broken_off(settings, call, end)
+    if broken is not None:
+        raise broken
+
+
+def end_of(call: Call[T], headers: Mapping[str, str], content: bytes) -> AnswerEnd | None:
+    """Look at the end of what is there of a query's answer; ``None`` where nobody wants to know it."""
+    if not call.format:
+        return None
+    end = AnswerEnd(call.format, headers)
+    end.add(content)
+    return end
 
 
 def _may_pass(call: Call[T], content: bytes) -> bool:

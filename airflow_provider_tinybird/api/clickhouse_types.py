@@ -10,7 +10,7 @@ from functools import lru_cache
 _LABELLED = re.compile(
     r"(`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\"|[A-Za-z_][\w.]*)\s+(?=[A-Za-z_])(.*)", re.DOTALL
 )
-_TOKEN = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\"|[^'`\"(),]+|.", re.DOTALL)
+_PIECE = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.|``)*`|\"(?:[^\"\\]|\\.|\"\")*\"|[^'`\"(),]+|.", re.DOTALL)
 _ELEMENT = re.compile(r"('(?:[^'\\]|\\.|'')*')\s*=\s*(-?\d+)", re.DOTALL)
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "0": "\0", "a": "\a", "v": "\v"}
 _STRAY = frozenset("()',`\"")
@@ -118,19 +118,19 @@ class _Arguments:
 
 def _parsed(text: str) -> Type | None:
     open_ones = [_Arguments()]
-    for token in _TOKEN.findall(text):
+    for piece in _PIECE.findall(text):
         now = open_ones[-1]
-        if token == "(":
+        if piece == "(":
             inside = now.opened()
             if inside is None or len(open_ones) > _DEEPEST:
                 return None
             open_ones.append(inside)
-        elif token == ")" and len(open_ones) > 1:
+        elif piece == ")" and len(open_ones) > 1:
             now.close()
             open_ones.pop()
-        elif token == "," and len(open_ones) > 1:
+        elif piece == "," and len(open_ones) > 1:
             now.end_argument()
-        elif token in _STRAY or not now.add(token):
+        elif piece in _STRAY or not now.add(piece):
             return None
     whole = open_ones[0]
     whole.close()

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -19,7 +21,7 @@ from airflow_provider_tinybird.api import answers, retry
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.certificates import context_of
-from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.errors import InvalidInputError, QueryBrokeError
 from airflow_provider_tinybird.api.inflate import inflater_of
 from airflow_provider_tinybird.api.proxies import Proxy, proxy_of
 from airflow_provider_tinybird.api.quiet import quiet_httpx
@@ -72,7 +74,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
+        self.policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._proxy = proxy_of(settings)
         if transport is None:
             from airflow_provider_tinybird.api.transport import Transport  # takes long to import
@@ -106,7 +108,7 @@ class Client:
         """
         deadline = self._ends_at if deadline is None else deadline
         # The loop is not handed the call: its state refers to itself, and would keep each body in memory for a long while.
-        for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
+        for attempt in tenacity.Retrying(**retry.rules(self.policy, call, deadline=deadline)):
             with attempt:
                 return self.send_once(call, deadline=deadline)
         raise AssertionError("the loop ends with a result or an error")
@@ -119,9 +121,9 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` at which it is over.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
-        deadline = self._ends_at if deadline is None else deadline
-        status, headers, content = self._exchange(call, deadline, lambda answer: self._taken(call, answer))
-        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy)
+        one = _try(self.settings, call, self._ends_at if deadline is None else deadline)
+        status, headers, content = self._exchange(call, one, lambda answer: self._taken(call, answer))
+        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy, is_cut=one.is_cut)
 
     def download(
         self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]], *, deadline: float | None = None
@@ -132,9 +134,10 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` at which all of it is over.
         """
         deadline = self._ends_at if deadline is None else deadline
-        for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
+        for attempt in tenacity.Retrying(**retry.rules(self.policy, call, deadline=deadline)):
             with attempt:
-                return self._exchange(call, deadline, lambda answer: self._written(call, answer, open_sink))
+                one = _try(self.settings, call, deadline)
+                return self._exchange(call, one, lambda answer: self._written(call, answer, open_sink))
         raise AssertionError("the loop ends with a result or an error")
 
     def close(self) -> None:
@@ -153,9 +156,8 @@ class Client:
             call.method, call.path, content=content, **_request_arguments(self.settings, call)
         )
 
-    def _exchange(self, call: Call[Any], deadline: float | None, take: Callable[[httpx.Response], U]) -> U:
+    def _exchange(self, call: Call[Any], one: Try, take: Callable[[httpx.Response], U]) -> U:
         """Send a request and have its answer taken, within the time of one try."""
-        one = _try(self.settings, call, deadline)
         try:
             with quiet_httpx(), within(one):
                 answer = self._http.send(self._request(call), stream=True)
@@ -173,9 +175,10 @@ class Client:
         if answer.is_stream_consumed:  # a transport of tests, which hands over whole answers
             return answer.status_code, answer.headers, answer.content
         taker = _Taker(self.settings, call, answer)
-        for chunk in answer.iter_raw():
-            if not taker.take(chunk):
-                break
+        with taker.saying_why_it_broke():
+            for chunk in answer.iter_raw():
+                if not taker.take(chunk):
+                    break
         return answer.status_code, answer.headers, taker.content()
 
     def _written(
@@ -186,14 +189,14 @@ class Client:
             raise answers.from_status(self.settings, call, status, headers, content, proxy=self._proxy)
         size = 0
         inflater = inflater_of(self.settings, call, answer)
-        with open_sink() as sink:
-            for chunk in answer.iter_raw():
-                for piece in inflater.inflate(chunk):
+        whole = answers.whole_answer(self.settings, call, answer.headers, answer.status_code)
+        with open_sink() as sink, whole as end:
+            for chunk in chain(answer.iter_raw(), [None]):
+                for piece in inflater.rest() if chunk is None else inflater.inflate(chunk):
+                    if end:
+                        end.add(piece)
                     sink.write(piece)
                     size += len(piece)
-            for piece in inflater.rest():
-                sink.write(piece)
-                size += len(piece)
         return Downloaded(size, answer.headers.get("content-type", ""))
 
 
@@ -214,7 +217,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
+        self.policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._proxy = proxy_of(settings)
         if transport is None:
             from airflow_provider_tinybird.api.transport import AsyncTransport  # takes long to import
@@ -230,13 +233,14 @@ class AsyncClient:
         :param deadline: moment of ``time.monotonic()`` at which all of it is over, answered or not; nothing is sent after it.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
-        loop = tenacity.AsyncRetrying(**retry.rules(self._policy, call, deadline=deadline))
+        loop = tenacity.AsyncRetrying(**retry.rules(self.policy, call, deadline=deadline))
         return await loop(self.send_once, call, deadline=deadline)
 
     async def send_once(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call one time, whatever comes back, and return its result; see :meth:`Client.send_once`."""
-        status, headers, content = await self._exchange(call, deadline)
-        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy)
+        one = _try(self.settings, call, deadline)
+        status, headers, content = await self._exchange(call, one)
+        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy, is_cut=one.is_cut)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -254,11 +258,11 @@ class AsyncClient:
             call.method, call.path, content=content, **_request_arguments(self.settings, call)
         )
 
-    async def _exchange(self, call: Call[Any], deadline: float | None) -> tuple[int, Mapping[str, str], bytes]:
-        one = _try(self.settings, call, deadline)
+    async def _exchange(self, call: Call[Any], one: Try) -> tuple[int, Mapping[str, str], bytes]:
         try:
             # The sockets keep to the time as well. This is for all that is none: the queues in front of them, and the name's address.
-            async with asyncio.timeout(None if deadline is None else one.until_deadline()):
+            left = one.until_deadline()
+            async with asyncio.timeout(None if left == math.inf else left):
                 async with self._slots:
                     with quiet_httpx(), within(one):
                         return await self._sent(call)
@@ -276,9 +280,10 @@ class AsyncClient:
             if answer.is_stream_consumed:  # a transport of tests, which hands over whole answers
                 return answer.status_code, answer.headers, answer.content
             taker = _Taker(self.settings, call, answer)
-            async for chunk in answer.aiter_raw():
-                if not taker.take(chunk):
-                    break
+            with taker.saying_why_it_broke():
+                async for chunk in answer.aiter_raw():
+                    if not taker.take(chunk):
+                        break
             return answer.status_code, answer.headers, taker.content()
         finally:
             await answer.aclose()
@@ -294,6 +299,7 @@ class _Taker:
         self._settings = settings
         self._call = call
         self._status = answer.status_code
+        self._headers = answer.headers
         self._most = call.max_answer if answer.is_success else _LONGEST_ERROR
         self._pieces: list[bytes] = []
         self._size = 0
@@ -302,6 +308,18 @@ class _Taker:
     def take(self, chunk: bytes) -> bool:
         """Take a piece; returns whether more is wanted."""
         return self._keep(self._inflater.inflate(chunk))
+
+    @contextmanager
+    def saying_why_it_broke(self) -> Iterator[None]:
+        """Say what ClickHouse wrote at the end of an answer that was cut after it, rather than that it was cut."""
+        try:
+            yield
+        except httpx.HTTPError:
+            end = answers.end_of(self._call, self._headers, b"".join(self._pieces))
+            broken = answers.broken_off(self._settings, self._call, end) if 200 <= self._status < 300 else None
+            if isinstance(broken, QueryBrokeError):
+                raise broken from None
+            raise
 
     def content(self) -> bytes:
         """All of it."""

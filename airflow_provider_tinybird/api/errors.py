@@ -163,14 +163,16 @@ class OutcomeUnknownError(TinybirdError):
     :param where: method, host and path.
     :param cause: how the answer was lost.
     :param find_out: how to find out whether it was done.
+    :param answer: what was answered, where something was.
     """
 
     retry_can_help = False
 
-    def __init__(self, what: str, where: str, cause: str, find_out: str) -> None:
+    def __init__(self, what: str, where: str, cause: str, find_out: str, answer: Answer | None = None) -> None:
         self.what = what
         self.where = where
         self.cause = cause
+        self.answer = answer
         super().__init__(
             f"It is not known whether Tinybird did this: {what}. {_sentence(cause)} It was not sent again, because that could "
             f"double the data. {find_out} [{where}]"
@@ -189,6 +191,21 @@ class UnreadableAnswerError(TinybirdError):
         if passing:
             self.retry_can_help = True
         super().__init__(message)
+
+
+class QueryBrokeError(UnreadableAnswerError):
+    """A query broke after its answer had begun, under HTTP 200: what came is not all of it, and none of it is kept.
+
+    It only read, so that trying it again is safe; what it ran out of, memory or time, may be there then.
+    """
+
+    retry_can_help = True
+
+
+class NotTextError(TinybirdError):
+    """A column of an answer has bytes that are not UTF-8, which JSON cannot hold."""
+
+    retry_can_help = False
 
 
 class ImportRejectedError(TinybirdError):
