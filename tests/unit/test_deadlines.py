@@ -136,9 +136,10 @@ def test_a_copy(deaf, answered, mode):
     assert max(submits) < began + TIMEOUT + 1  # nothing is started behind the deadline
 
 
-def test_a_range_of_many_windows_at_once(deaf):
+@pytest.mark.parametrize("answered", ["nothing", "the submit"])
+def test_a_range_of_many_windows_at_once(deaf, answered):
     """The looks at one job, and its cancel, do not use up the time of another."""
-    deaf.answers = ANSWERS["the submit"]
+    deaf.answers = ANSWERS[answered]
     operator = TinybirdCopyRangeOperator(
         task_id="t", pipe="daily", start="2026-01-01", end="2026-01-06", concurrency=5, timeout=TIMEOUT, poll_interval=0.3
     )  # fmt: skip
