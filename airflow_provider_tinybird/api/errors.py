@@ -215,6 +215,12 @@ class JobLostError(TinybirdError):
     retry_can_help = False
 
 
+class JobOutOfSightError(JobLostError):
+    """A job cannot be looked at for now, and a retry of the task looks for this very job, or does no harm."""
+
+    retry_can_help = True
+
+
 def _sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
