@@ -117,8 +117,8 @@ def left_before(payload: object, *, needs: str = "", **kept_by_airflow: Any) -> 
     left = {**kept, **(found if isinstance(found, Mapping) else {})}
     if needs and needs not in left:
         raise InvalidInputError(
-            f"The event of the trigger does not say how far this task was ({needs}), so that it cannot go on. Its job may go on running. Look "
-            "at the rows, then clear the task; or set deferrable=False."
+            f"The event of the trigger does not say how far this task was ({needs}), so that it cannot go on. Its job may go on running. "
+            "Look at the rows, then clear the task; or set deferrable=False."
         )
     return left
 

@@ -52,18 +52,18 @@ class RereadingClient(Client):
 
     def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, as the base class does."""
-        return self._twice(lambda: super(RereadingClient, self).send(call, deadline=deadline))
+        return self._twice(call, lambda: super(RereadingClient, self).send(call, deadline=deadline))
 
     def download(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
         """Send a call and write its answer out, as the base class does."""
-        return self._twice(lambda: super(RereadingClient, self).download(call, open_sink))
+        return self._twice(call, lambda: super(RereadingClient, self).download(call, open_sink))
 
-    def _twice(self, do: Callable[[], T]) -> T:
+    def _twice(self, call: Call[Any], do: Callable[[], T]) -> T:
         used = self.settings
         try:
             return do()
         except AccessDeniedError as e:
-            fresh = self._renewal.client_for_other(used) if e.is_final else None
+            fresh = self._renewal.client_for_other(used) if _is_about_token(e, call) else None
             if fresh is None:
                 raise
             log.info("Tinybird refused the token, and the connection holds another one by now: going on with it.")
@@ -127,7 +127,7 @@ class _PatientSender:
                 try:
                     return await client.send(call, deadline=deadline)
                 except AccessDeniedError as e:
-                    if not e.is_final:
+                    if not _is_about_token(e, call):
                         raise
                     why, what = e, "is refused by Tinybird"
                 self._is_refused = True
@@ -147,6 +147,11 @@ class _PatientSender:
                 self._lent = found, await self._stack.enter_async_context(shared_client(found))
             self._is_refused = False
         return self._lent[1]
+
+
+def _is_about_token(error: AccessDeniedError, call: Call[Any]) -> bool:
+    """Tell whether another token may help. Most may not read Tinybird's logs, for which it takes an ADMIN token."""
+    return error.is_final and call.scope != "ADMIN"
 
 
 def _said(error: Exception) -> str:

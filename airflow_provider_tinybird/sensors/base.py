@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 class PunctualSensor(TinybirdTask, BaseSensorOperator):
     """Base of the sensors: none of their looks, and no pause between two, goes on far beyond ``timeout``."""
 
+    template_fields: Sequence[str] = ("tinybird_conn_id",)
+
     _began = 0.0
 
     def execute(self, context: Context) -> Any:
@@ -68,10 +70,9 @@ class PunctualSensor(TinybirdTask, BaseSensorOperator):
             message,
         )
         while True:
-            found = self.poke(context)
+            found: Any = self.poke(context)
             if found:
-                value: dict[str, Any] = found.xcom_value
-                return value
+                return dict(found.xcom_value)
             if time.time() >= ends:
                 self.out_of_time(f"Waited {self.timeout:g} s (timeout), in vain. {message}")
             if bounces < BOUNCES:
