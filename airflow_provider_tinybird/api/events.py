@@ -34,7 +34,7 @@ def send_events(
         # Tinybird's guide asks for at least 10 s with wait=true, and its clients use 30 s; users see flushes of 25 s.
         min_timeout=60.0 if wait else 0.0,
         # 503 of the Events API means overload or an unavailable table, with nothing inserted.
-        not_taken=frozenset({429, 503}),
+        is_refused_when_busy=True,
         find_out=f"Count the rows of '{datasource}', or look at tinybird.datasources_ops_log (event type append-hfi).",
     )
 
@@ -42,6 +42,12 @@ def send_events(
 def _result(reply: Reply) -> EventsResult:
     body = reply.json_object()
     return EventsResult(
-        successful_rows=int(body["successful_rows"]),  # an answer without it says nothing of the rows
-        quarantined_rows=int(body.get("quarantined_rows") or 0),
+        successful_rows=_count(body["successful_rows"]),  # an answer without it says nothing of the rows
+        quarantined_rows=_count(body.get("quarantined_rows") or 0),
     )
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError("that is no count of rows")
+    return value

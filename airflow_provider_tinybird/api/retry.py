@@ -12,14 +12,16 @@ from typing import Any
 import tenacity
 
 from airflow_provider_tinybird.api.call import Call, Repeat
-from airflow_provider_tinybird.api.errors import ApiError, ConnectionFailedError
+from airflow_provider_tinybird.api.errors import ApiError, ConnectionFailedError, RateLimitedError, ServerError
 
 log = logging.getLogger(__name__)
 
-_REPEATABLE_STATUSES = frozenset({429, 502, 503, 504, 598, 599})
+_PASSING = frozenset({421, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524, 598, 599})
 """Passing trouble: the rate limit, and what gateways answer (598 and 599 are time-outs that Tinybird's own clients
 know).
 """
+_PASSING_OF_OTHERS = frozenset({408, 500})
+"""Passing trouble where something in front of Tinybird says it; of Tinybird's own words, the query's trouble."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class RetryPolicy:
     """How long and how often to try.
 
     :param max_retries: times to send again after the first.
-    :param total: seconds for all of it, waits included; a wait that would end later fails at once.
+    :param total: seconds for all of it, waits included, where the caller sets no deadline; a wait that would end later fails at once.
     :param first_wait: seconds of the first wait where the answer does not say; doubled from there, with jitter.
     :param longest_wait: seconds of the longest wait that is not asked for by an answer.
     """
@@ -44,17 +46,24 @@ def may_send_again(call: Call[Any], error: BaseException) -> bool:
     Any call may where the failure proves that nothing was taken. Calls that can be repeated also may after passing
     trouble.
     """
+    if call.repeat is Repeat.ONCE or (isinstance(error, ConnectionFailedError) and not error.sent):
+        return nothing_was_taken(error)
     if isinstance(error, ConnectionFailedError):
-        if not error.sent:
-            return True
-        if call.repeat is Repeat.ONCE:
-            return False
         return call.repeat_timeouts or not error.timed_out
     if isinstance(error, ApiError):
-        if error.status in call.not_taken:
-            return True
-        return call.repeat is not Repeat.ONCE and error.status in _REPEATABLE_STATUSES
+        return error.status in _PASSING or (error.status in _PASSING_OF_OTHERS and not error.answer.from_tinybird)
     return False
+
+
+def nothing_was_taken(error: BaseException) -> bool:
+    """Tell of a call that must go once whether nothing of it was taken, and that it may go later.
+
+    This is no list of statuses that prove something: an answer that leaves doubt is an
+    :class:`~airflow_provider_tinybird.api.errors.OutcomeUnknownError` before it gets here (``answers.from_status``).
+    """
+    if isinstance(error, ConnectionFailedError):
+        return not error.sent and error.retry_can_help
+    return isinstance(error, RateLimitedError | ServerError)
 
 
 def rules(
@@ -62,25 +71,28 @@ def rules(
 ) -> dict[str, Any]:
     """Make the arguments of ``tenacity.Retrying`` and ``tenacity.AsyncRetrying`` for one call.
 
-    :param deadline: moment of ``clock`` after which nothing is sent any more; the policy's total counts where it ends
-        earlier.
+    :param deadline: moment of ``clock`` after which nothing is sent any more. A wait that an answer asks for may last until then; all
+        others end with the policy's total.
     """
-    end = clock() + policy.total
-    if deadline is not None:
-        end = min(end, deadline)
+    total = clock() + policy.total
+    end = total if deadline is None else deadline
     planned: dict[int, float] = {}
+
+    def asked_for(state: tenacity.RetryCallState) -> float | None:
+        error = state.outcome.exception() if state.outcome else None
+        return error.answer.retry_after if isinstance(error, ApiError) else None
 
     # Asked for by stop, wait and announce, in an order that differs between versions of tenacity; jitter makes it random.
     def wait(state: tenacity.RetryCallState) -> float:
         attempt = state.attempt_number
         if attempt not in planned:
-            error = state.outcome.exception() if state.outcome else None
-            asked = error.answer.retry_after if isinstance(error, ApiError) else None
-            planned[attempt] = asked or _backoff(policy, attempt)  # "0 seconds" would use up all tries at once
+            # "0 seconds" would use up all tries at once
+            planned[attempt] = asked_for(state) or backoff(policy, attempt)
         return planned[attempt]
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number > policy.max_retries or clock() + wait(state) > end
+        last = end if asked_for(state) else min(end, total)
+        return state.attempt_number > policy.max_retries or clock() + wait(state) > last
 
     def announce(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -97,6 +109,7 @@ def rules(
     }
 
 
-def _backoff(policy: RetryPolicy, attempt: int) -> float:
+def backoff(policy: RetryPolicy, attempt: int) -> float:
+    """Seconds to wait after a failed attempt where the answer does not say; the first is 1."""
     jitter = random.uniform(0, policy.first_wait)  # noqa: S311 - spreads load, keeps no secret
     return min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, 30) + jitter)

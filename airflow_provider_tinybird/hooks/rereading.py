@@ -54,9 +54,11 @@ class RereadingClient(Client):
         """Send a call, as the base class does."""
         return self._twice(call, lambda: super(RereadingClient, self).send(call, deadline=deadline))
 
-    def download(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
+    def download(
+        self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]], *, deadline: float | None = None
+    ) -> Downloaded:
         """Send a call and write its answer out, as the base class does."""
-        return self._twice(call, lambda: super(RereadingClient, self).download(call, open_sink))
+        return self._twice(call, lambda: super(RereadingClient, self).download(call, open_sink, deadline=deadline))
 
     def _twice(self, call: Call[Any], do: Callable[[], T]) -> T:
         used = self.settings

@@ -40,6 +40,10 @@ class PunctualSensor(TinybirdTask, BaseSensorOperator):
 
     _began = 0.0
 
+    @abstractmethod
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+
     def execute(self, context: Context) -> Any:
         """Wait, by Airflow's own rules."""
         self._began = time.time()
@@ -60,7 +64,7 @@ class PunctualSensor(TinybirdTask, BaseSensorOperator):
         """Look from the worker, since the trigger could not: a triggerer may lack what a worker has, such as a connection.
 
         :param message: what the trigger says.
-        :param go_back: defers again, to a deadline and for the so manieth time.
+        :param go_back: defers again, to a deadline, and with the number of times that it was done.
         """
         left = left_before(event)
         ends, bounces = float(left.get("deadline") or time.time() + self.timeout), int(left.get("bounces") or 0)
@@ -70,9 +74,9 @@ class PunctualSensor(TinybirdTask, BaseSensorOperator):
             message,
         )
         while True:
-            found: Any = self.poke(context)
+            found = self.poke(context)
             if found:
-                return dict(found.xcom_value)
+                return dict(found.xcom_value or {})
             if time.time() >= ends:
                 self.out_of_time(f"Waited {self.timeout:g} s (timeout), in vain. {message}")
             if bounces < BOUNCES:

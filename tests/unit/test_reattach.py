@@ -284,7 +284,7 @@ LISTS: list[tuple[str, Any, Shown, str, str, str]] = [
     ("only its id", lambda: [record_of(append_url, datasource={"id": "t_1"})], Shown.UNSURE, "unknown", "unknown", "unknown"),
     ("no time", lambda: [record_of(append_url, created_at=None)], Shown.UNSURE, "unknown", "unknown", "unknown"),
     ("two", lambda: [record_of(append_url), record_of(append_url, id="other")], Shown.UNSURE, "unknown", "unknown", "unknown"),
-    ("one, and one silent", lambda: [record_of(append_url), record_of(append_url, id="o", url=None)], Shown.UNSURE, "unknown", "unknown", "unknown"),
+    ("one and a half", lambda: [record_of(append_url), record_of(append_url, url=None)], Shown.UNSURE, "unknown", "unknown", "unknown"),
     ("refused", lambda: REFUSED, Shown.UNREAD, "unknown", "unknown", "unknown"),
     ("page", lambda: PAGE, Shown.UNREAD, "unknown", "unknown", "unknown"),
     ("HTML", lambda: httpx.Response(200, html="<html>"), Shown.UNREAD, "unknown", "unknown", "unknown"),
@@ -351,6 +351,11 @@ class TestAJobThatIsLookedForInTheList:
         assert start(Server(jobs=others, submits=1), None, append_url(), is_retry=True) == "unknown"
         others[-1]["created_at"] = "2026-01-01 00:00:00"
         assert start(Server(jobs=others, submits=1), None, append_url(), is_retry=True) == "submit"
+
+    def test_a_run_whose_start_is_not_known(self):
+        date = f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S} GMT"
+        found = start(Server(submits=1, date=date), None, append_url(), is_retry=True, first_started_at=0.0)
+        assert found == "submit"
 
     def test_an_attempt_that_is_older_than_the_list(self):
         since = time.time() - 3 * 86400
