@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -181,6 +181,7 @@ class RangeRun:
     :param on_unknown: what to do when it cannot be told whether a job was started.
     :param listener: is told what happens.
     :param progress: how far it is.
+    :param cancelled: ids of jobs whose cancel this very task asked for; may grow meanwhile.
     """
 
     def __init__(
@@ -192,7 +193,9 @@ class RangeRun:
         on_unknown: OnUnknown,
         listener: Listener,
         progress: Progress,
+        cancelled: Collection[str] = (),
     ) -> None:
+        self._cancelled = cancelled
         self._client = client
         self._memory = memory
         self._plan = plan
@@ -289,7 +292,7 @@ class RangeRun:
         rules = jobs.Rules(
             poll_interval=self._plan.poll_interval, deadline=started.deadline, started_at=started.began_at
         )
-        return Running(window, started, jobs.Watch(started.job.id, rules))
+        return Running(window, started, jobs.Watch(started.job.id, rules, cancelled=self._cancelled))
 
     def _look(self) -> bool:
         """Look at the jobs whose turn it is; tells whether one of them is over."""
@@ -330,7 +333,7 @@ class RangeRun:
             and self._halve(window, outcome.message)
         ):
             try:
-                outcomes.job_or_error(outcome, note=note)
+                outcomes.job_or_error(outcome, note=note, retry_is_safe=self._memory.exists)
             except TinybirdError as e:
                 self._fail(window, e)
 

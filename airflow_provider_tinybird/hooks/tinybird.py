@@ -23,6 +23,7 @@ from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 from airflow_provider_tinybird.dataframes import data_frame
 from airflow_provider_tinybird.files import file_format
+from airflow_provider_tinybird.hooks.rereading import RereadingClient
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.loads import (
     Compression,
@@ -89,9 +90,18 @@ class TinybirdHook(BaseHook):
     @cached_property
     def client(self) -> Client:
         """The client, one for the life of the hook. Any call of ``airflow_provider_tinybird.api`` can be sent with
-        it.
+        it. When Tinybird refuses the token, the connection is read again: the token may have been rotated.
         """
-        return Client(self.settings).until(self._ends_at)
+        return RereadingClient(self.settings, self._reread).until(self._ends_at)
+
+    def _reread(self) -> Settings | None:
+        try:
+            found = connection.settings_from_connection(self.get_connection(self.tinybird_conn_id))
+        except Exception as e:  # whatever it is: that the token was refused is what the reader should see
+            self.log.warning("Connection '%s' could not be read again: %s", self.tinybird_conn_id, redact(str(e)))
+            return None
+        self.__dict__["settings"] = found
+        return found
 
     def until(self, deadline: float) -> None:
         """Give all calls from here on a deadline, after which nothing is sent; one that has a deadline of its own keeps that.

@@ -158,14 +158,26 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             self._let_others_end(rules)
             return self._replace(context, datasource, interval, rules)
 
+    def is_idempotent(self) -> bool:
+        """Whatever an attempt did, the next replaces it."""
+        return True
+
     def execute_complete(
-        self, context: Context, event: Any = None, *, state: dict[str, Any], deadline: float, started_at: float
+        self,
+        context: Context,
+        event: Any = None,
+        *,
+        state: dict[str, Any] | None = None,
+        deadline: float | None = None,
+        started_at: float | None = None,
     ) -> dict[str, Any]:
-        """Take up what the trigger found."""
+        """Take up what the trigger found.
+
+        :param state: kept by Airflow for tasks that an older version deferred, as are all arguments behind the event.
+        """
         with clear_failure():
-            rules = self._rules(deadline=deadline, started_at=started_at)
-            outcome = self.resumed(event)
-            return self._go_on(context, Replaced.from_json(state), self._job_done(outcome), rules)
+            left, rules, outcome = self.resumed(context, event, state=state, deadline=deadline, started_at=started_at)
+            return self._go_on(context, Replaced.from_json(left), self._job_done(outcome), rules)
 
     # Before anything is sent
 

@@ -126,14 +126,26 @@ class TinybirdLoadOperator(FilesOperator):
                 memory.remember(ledger)
             return self._load(context, rows, ledger, rules)
 
+    def is_idempotent(self) -> bool:
+        """A replace begins again with the replace."""
+        return self.mode == ImportMode.REPLACE.value
+
     def execute_complete(
-        self, context: Context, event: Any = None, *, state: dict[str, Any], deadline: float, started_at: float
+        self,
+        context: Context,
+        event: Any = None,
+        *,
+        state: dict[str, Any] | None = None,
+        deadline: float | None = None,
+        started_at: float | None = None,
     ) -> dict[str, Any]:
-        """Take up what the trigger found, and go on with the next file."""
+        """Take up what the trigger found, and go on with the next file.
+
+        :param state: kept by Airflow for tasks that an older version deferred, as are all arguments behind the event.
+        """
         with clear_failure():
-            rules = self._rules(deadline=deadline, started_at=started_at)
-            outcome = self.resumed(event)
-            ledger = Ledger.from_json(state)
+            left, rules, outcome = self.resumed(context, event, state=state, deadline=deadline, started_at=started_at)
+            ledger = Ledger.from_json(left)
             if ledger is None or ledger.sent is None:
                 raise AssertionError("deferred without a file")
             memory, is_last = self._memory(context), ledger.sent.is_last
@@ -141,7 +153,7 @@ class TinybirdLoadOperator(FilesOperator):
                 job = self._job_done(outcome)
             ledger = self.note_import(context, memory, ledger, job)
             if is_last:
-                return self._result(ledger, started_at)
+                return self._result(ledger, rules.started_at)
             return self._load(context, self._rows(), ledger, rules)
 
     def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:

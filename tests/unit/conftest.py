@@ -197,6 +197,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock of our own in place of time, for all that waits for jobs."""
     from airflow_provider_tinybird import conditions, deadlines, durable, jobs, slots
+    from airflow_provider_tinybird.hooks import rereading
     from airflow_provider_tinybird.operators import job as operators
     from airflow_provider_tinybird.sensors import base as condition_sensors
     from airflow_provider_tinybird.sensors import jobs as sensors
@@ -205,9 +206,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     # The HTTP client measures by the real clock, so that the two must mean the same by "now".
     offset = time.monotonic() - clock.now
     fake_time = types.SimpleNamespace(time=clock.time, monotonic=lambda: clock.now + offset, sleep=clock.sleep)
-    for module in (conditions, deadlines, durable, jobs, slots, operators, sensors, condition_sensors):
+    for module in (conditions, deadlines, durable, jobs, slots, operators, sensors, condition_sensors, rereading):
         monkeypatch.setattr(module, "time", fake_time)
-    for module in (conditions, jobs, slots):
+    for module in (conditions, jobs, slots, rereading):
         monkeypatch.setattr(module, "asyncio", types.SimpleNamespace(sleep=clock.sleep_async))
     monkeypatch.setattr(jobs.random, "uniform", lambda low, high: low)
     for function, name, fake in (

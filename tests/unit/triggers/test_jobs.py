@@ -50,6 +50,7 @@ def test_what_is_stored():
             "cancel_on_kill": True,
             "pipe": "",
             "told": "",
+            "resume": None,
         },
     )
 
