@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird._compat import task_state_store
-from airflow_provider_tinybird.loads import LoadMemory, LoadResult
+from airflow_provider_tinybird.loads import Delivery, LoadMemory, LoadResult
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.operators.writers import TinybirdWriterOperator, events_written
 from airflow_provider_tinybird.quarantine import Load
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
 
 
-class TinybirdEventsOperator(TinybirdQuarantineOperator):
+class TinybirdEventsOperator(TinybirdQuarantineOperator, TinybirdWriterOperator):
     """Append rows to a data source through the Events API, several requests at a time.
 
     Token scope: ``DATASOURCES:APPEND:<datasource>``; with ``exactly_once`` also ``DATASOURCES:READ:<datasource>``, and
@@ -89,6 +90,9 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
         with clear_failure():
             self.quarantine_policy()
             self.tell(f"send rows to data source '{self.datasource}'")
+            # With exactly_once the load itself counts its batches in the data source.
+            counts_itself = self.delivery == Delivery.EXACTLY_ONCE
+            before = None if counts_itself else self.look_before_events(self.datasource, memory)
             result = self.hook.send_events(
                 self.datasource,
                 data,
@@ -108,4 +112,6 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
                     seconds=time.monotonic() - began,
                 )
             )
+            if before is not None:
+                self.judge_target(before, events_written(result, wait=self.wait))
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import guards, jobs, submissions
@@ -18,6 +19,7 @@ from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
+from airflow_provider_tinybird.operators.writers import events_written
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import FilesMemory, Ledger, Rows, text_of
 from airflow_provider_tinybird.submissions import import_mode
@@ -109,6 +111,8 @@ class TinybirdLoadOperator(FilesOperator):
                     self._let_earlier_imports_end(memory.attempt, rules)
                 ledger = self._from_the_start(ledger)
                 memory.remember(ledger)
+            if not ledger.files and ledger.sent is None:
+                ledger = replace(ledger, before=self.look_before(self.datasource).as_json())
             return self._load(context, rows, ledger, rules)
 
     def execute_complete(
@@ -192,9 +196,11 @@ class TinybirdLoadOperator(FilesOperator):
         )
         began = time.monotonic()
         bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())
+        before = self.look_before_events(self.datasource, memory)
         sent = self.hook.send_events(self.datasource, bodies, memory=memory)
         self.log.info("%d rows are in data source '%s'.", sent.successful_rows, self.datasource)
         self._judge(sent.successful_rows, sent.quarantined_rows, 0, time.monotonic() - began)
+        self.judge_target(before, events_written(sent))
         return {
             "via": "events",
             "rows": sent.successful_rows,

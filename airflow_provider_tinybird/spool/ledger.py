@@ -59,6 +59,7 @@ class Ledger:
     :param jobs: ids of the newest jobs.
     :param sent: the file behind them.
     :param rows_before: rows that a replace found in the data source; ``None`` where that is not known.
+    :param before: what was in the data source before the first file, by which the rows are judged.
     """
 
     target: str
@@ -74,6 +75,7 @@ class Ledger:
     sent: SentFile | None = None
     version: int = field(default=1)
     rows_before: int | None = None
+    before: Mapping[str, Any] | None = None
 
     def about_to_send(self, file: SpooledFile) -> Ledger:
         """Note that a file is about to be sent."""
