@@ -16,8 +16,9 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.loads.pieces import Piece, digest
 
 _LOAD_DIGITS = 16
-_SENDING_BYTES = 4
-_ID_BYTES = _LOAD_DIGITS + 1 + 20 + 1 + 24 + 1 + 2 * _SENDING_BYTES
+_SENDING_DIGITS = 7
+# With positions of up to twelve digits. Another number would cut the batches elsewhere than the attempt before an upgrade did.
+_ID_BYTES = _LOAD_DIGITS + 1 + 12 + 1 + 24 + 1 + _SENDING_DIGITS
 _ID = re.compile(r"([0-9a-f]+\.[0-9]+\.[0-9a-f]+)(?:\.[0-9a-f]+)?")
 _TOP = re.compile(r"\$\.([^.\[\]]+)|\$\['([^']+)'\]")
 
@@ -100,7 +101,7 @@ class Stamp:
 
         No newline stands within a JSON text, so each ``}`` before one is the end of a row.
         """
-        carried = f"{piece.batch_id}.{secrets.token_hex(_SENDING_BYTES)}"
+        carried = f"{piece.batch_id}.{secrets.token_hex(_SENDING_DIGITS)[:_SENDING_DIGITS]}"
         member = f"{json.dumps(self.key)}:{json.dumps(carried)}}}\n".encode()
         body = bytes(piece.body)
         stamped = body.replace(b"}\n", b"," + member)

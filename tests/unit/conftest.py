@@ -54,7 +54,7 @@ Answer = Any
 
 
 _COUNTS = re.compile(
-    r"POST /v0/sql\n.*(AS operations\b|SELECT count\(\) AS n FROM `[^`]+`\s*FORMAT)|GET /v0/pipes/[^/?.]+(\?|\n|$)", re.DOTALL
+    r"POST /v0/sql\n.*(AS at,|SELECT count\(\) AS n FROM `[^`]+`\s*FORMAT)|GET /v0/pipes/[^/?.]+(\?|\n|$)", re.DOTALL
 )
 
 
@@ -104,7 +104,9 @@ class FakeTinybird:
 
     def answer(self, request: Request) -> Answer:
         with self._lock:
-            if not self.counts and _COUNTS.search(f"{request.line}\n{unquote_plus(request.body.decode(errors='replace'))}"):
+            if not self.counts and _COUNTS.search(
+                f"{request.line}\n{unquote_plus(request.body.decode(errors='replace'))}"
+            ):
                 return 403, {"error": "the rows of a target are not for this token"}
             self.requests.append(request)
             for method, path, answers in self._routes:
