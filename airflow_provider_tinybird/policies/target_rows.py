@@ -49,7 +49,7 @@ SAME_ROWS = (
 )
 WAYS_OUT = (
     "In place of a delete and an insert of the same rows: a replace (mode='replace', TinybirdReplaceIntervalOperator), or a truncate "
-    "before the insert. Or make the rows differ from those of the run before, by a column with the run's id."
+    "before the insert. Or make the rows differ each time, by a column with the time of the load (now64(3))."
 )
 
 

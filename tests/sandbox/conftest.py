@@ -66,6 +66,10 @@ class Box:
         assert answer.status_code == 200, answer.text
         self.wait_for_jobs()
 
+    def truncate(self, datasource: str = "flights") -> None:
+        """Empty a data source, which forgets what was there."""
+        assert self._http.post(f"/v0/datasources/{datasource}/truncate").status_code == 200
+
     def narrow_token(self, *scopes: str) -> str:
         params = [("name", " ".join(scopes)), *(("scope", scope) for scope in scopes)]
         token: str = self._http.post("/v0/tokens", params=params).json()["token"]

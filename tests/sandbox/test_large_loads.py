@@ -187,7 +187,7 @@ class TestRetry:
         store = Store()
         attempt(store, 1, data=frame(), via="files")
         before = len(imports(box))
-        box.post("/v0/datasources/flights/truncate")
+        box.truncate()
         operator_context = {"ti": Ti(2, max_tries=4), "task_state_store": store}
         operator = TinybirdLoadOperator(task_id="t", retries=3, datasource="flights", data=frame(), via="files", **MANY)
         operator.execute(operator_context)
