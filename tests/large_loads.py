@@ -56,7 +56,7 @@ class Ti:
 
 def attempt(store: Store | None, try_number: int, **arguments: Any) -> Any:
     """Run one attempt of a task with three retries."""
-    operator = TinybirdLoadOperator(task_id="t", retries=3, datasource="flights", **{**MANY, **arguments})
+    operator = TinybirdLoadOperator(task_id="t", retries=3, **{"datasource": "flights", **MANY, **arguments})
     operator.render_template_fields({})
     context: dict[str, Any] = {"ti": Ti(try_number)}
     if store is not None:

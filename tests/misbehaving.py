@@ -210,9 +210,7 @@ drip_error = _drip(b"HTTP/1.1 500 X\r\nContent-Length: 1000000\r\n\r\n", b"x")
 drip_until_closed = _drip(b"HTTP/1.0 200 OK\r\n\r\n", b" ")
 
 STUCK: dict[str, Behaviour] = {
-    name: value
-    for name, value in globals().items()
-    if name.startswith(("silent", "drip_")) and callable(value)
+    name: value for name, value in globals().items() if name.startswith(("silent", "drip_")) and callable(value)
 }
 """All that would keep a caller for ever who bounds single reads alone, or nothing."""
 

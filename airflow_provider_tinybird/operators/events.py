@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_tinybird import guards
 from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.loads import LoadMemory, LoadResult
+from airflow_provider_tinybird.loads import Delivery, LoadMemory, LoadResult
 from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.empty import choosing_when_empty, nothing_to_load
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.operators.writers import TinybirdWriterOperator, events_written
 from airflow_provider_tinybird.quarantine import Load
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
 
 
-class TinybirdEventsOperator(TinybirdQuarantineOperator):
+class TinybirdEventsOperator(TinybirdQuarantineOperator, TinybirdWriterOperator):
     """Append rows to a data source through the Events API, several requests at a time.
 
     Token scope: ``DATASOURCES:APPEND:<datasource>``; ``DATASOURCES:READ:<datasource>`` as well to check before the load that the data
@@ -115,6 +116,9 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
             on_empty = choice("on_empty", self.on_empty, "success", "skip", "fail")
             least = rows_bound("min_rows", self.min_rows)
             self.tell(f"send rows to data source '{self.datasource}'")
+            # With exactly_once the load itself counts its batches in the data source.
+            counts_itself = self.delivery == Delivery.EXACTLY_ONCE
+            before = None if counts_itself else self.look_before_events(self.datasource, memory)
             with choosing_when_empty(on_empty, self.datasource):
                 result = self.hook.send_events(
                     self.datasource,
@@ -142,4 +146,6 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator):
             )
             if least is not None:
                 guards.check_rows_written(result.successful_rows, least, self.datasource, replaces=False)
+            if before is not None:
+                self.judge_target(before, events_written(result, wait=self.wait))
         return result

@@ -30,6 +30,7 @@ from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import TinybirdSeriesOperator
 from airflow_provider_tinybird.partitions import KeyValues, is_aligned, partition_key, partitions_of
+from airflow_provider_tinybird.policies.target_rows import keeps_every_row
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import Limits, Rows, SpooledFile, spooled, target_columns
 from airflow_provider_tinybird.spool.replaced import Replaced
@@ -258,7 +259,10 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     ) -> dict[str, Any]:
         key = partition_key(datasource)
         seen = Seen(interval, KeyValues(key) if key else None, target_columns(datasource))
-        plan = Replaced.of(interval, key, self.datasource, str(datasource.engine.get("engine") or ""))
+        doubt = keeps_every_row(datasource)
+        if doubt:
+            self.log.info("Whether all rows of the interval are there cannot be told afterwards: %s.", doubt)
+        plan = Replaced.of(interval, key, self.datasource, merges=bool(doubt))
         plan = plan.with_before(self._rows_before(context, plan.condition))
         if self.url is not None:
             submission = submissions.import_url(
@@ -394,6 +398,8 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         else:
             raise IntervalNotReplacedError(plan.complaint(found))
         self.log.info("The interval has %d rows.", found)
+        if plan.rows is None and plan.written is None:
+            self.log.info("Nobody has checked whether these are all: Tinybird does not say how many rows it wrote.")
         load = Load(
             datasource=self.datasource,
             rows=found,

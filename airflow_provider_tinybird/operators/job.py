@@ -22,7 +22,9 @@ from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.durable import OnUnknown, Started, Starter
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, memory_of, seconds
+from airflow_provider_tinybird.operators.base import clear_failure, memory_of, seconds
+from airflow_provider_tinybird.operators.writers import TinybirdWriterOperator
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
@@ -45,7 +47,11 @@ BOUNCES = 3
 CANCEL_POLICY = RetryPolicy(max_retries=1, total=10.0)
 
 
-class TinybirdJobsOperator(TinybirdOperator):
+_BEFORE = "target"
+"""Name of what was found in the target, among the facts that a deferral and a retry keep."""
+
+
+class TinybirdJobsOperator(TinybirdWriterOperator):
     """Base of the operators that start jobs, one at a time: its life from the start to the end.
 
     :param deferrable: wait in the triggerer, without holding a worker slot.
@@ -219,6 +225,9 @@ class TinybirdJobOperator(TinybirdJobsOperator):
     def submission(self) -> Submission:
         """Describe what is to be started."""
 
+    _writes = False
+    """Whether the job writes rows to a data source, so that its target is judged, also where nobody looked before it."""
+
     @abstractmethod
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns: small JSON with Tinybird's own keys."""
@@ -245,6 +254,17 @@ class TinybirdJobOperator(TinybirdJobsOperator):
 
     def check_rows(self, job: Job, counts: RowCounts) -> None:
         """Look at the rows that a job wrote which is done; raises where they are not as they should be."""
+
+    def target_before(self) -> Before | None:
+        """Count the rows of the data source that the job is about to write to; ``None`` where it writes rows to none."""
+        return None
+
+    def written(self, job: Job, counts: RowCounts | None) -> Written:
+        """Say what a job wrote which is done, for the judgement of its target.
+
+        :param counts: what ``row_counts`` returned.
+        """
+        return Written(what=str(job), rows=counts.rows if counts else None, job_ids=frozenset({job.id}))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the job, once, and wait until it is over, here or in the triggerer."""
@@ -304,7 +324,7 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         self.tell(submission.call.what, **submission.request)
         while True:
             try:
-                starter = replace(self._starter(context), before_submit=self.before_submit)
+                starter = replace(self._starter(context), before_submit=self._look_before)
                 self._retry_is_safe = starter.memory.exists or submission.is_idempotent
                 started = starter.start(submission, deadline=rules.deadline)
             except JobQuotaError as e:
@@ -314,10 +334,16 @@ class TinybirdJobOperator(TinybirdJobsOperator):
             outcome = self._watch(started, rules)
             if outcome is None:
                 self._running_job_id = None
-                return self.job_result(started.job) | dict(started.facts)
+                return self.job_result(started.job) | _shown(started.facts)
             if not self._found_no_slot(outcome):
                 return self._finish(outcome, started.facts)
             self._wait_for_slot(outcome.message, submission, rules)
+
+    def _look_before(self, earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Ask the subclass, and count what is in the target: what is written is judged by that, where somebody waits for it."""
+        facts = self.before_submit(earlier)
+        before = self.target_before() if self.wait_for_completion else None
+        return facts if before is None else {**facts, _BEFORE: before.as_json()}
 
     def _watch(self, started: Started, rules: jobs.Rules) -> outcomes.Outcome | None:
         """Wait for the job; ``None`` when nobody wants to wait."""
@@ -398,10 +424,16 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         wrote = f" It wrote {rows(counts.rows)}." if counts and counts.rows is not None else ""
         self.log.info("Done: %s, after %s.%s", job, duration(outcome.waited), wrote)
         result = self.job_result(job) | self.facts_after(job, facts)
-        if counts is None:
-            return result
-        self.check_rows(job, counts)
-        return result | counts.as_xcom()
+        if counts is not None:
+            self.check_rows(job, counts)
+            result |= counts.as_xcom()
+        if _BEFORE in facts or self._writes:
+            self.judge_target(Before.from_json(facts.get(_BEFORE)), self.written(job, counts))
+        return result
+
+
+def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name != _BEFORE}
 
 
 def job_xcom(job: Job) -> dict[str, Any]:

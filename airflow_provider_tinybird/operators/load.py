@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import guards, jobs, submissions
@@ -21,6 +22,7 @@ from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_f
 from airflow_provider_tinybird.operators.empty import nothing_to_load
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
+from airflow_provider_tinybird.operators.writers import events_written
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import FilesMemory, Ledger, Rows, text_of
 from airflow_provider_tinybird.submissions import import_mode
@@ -124,6 +126,8 @@ class TinybirdLoadOperator(FilesOperator):
                     self._let_earlier_imports_end(memory.attempt, rules)
                 ledger = self._from_the_start(ledger)
                 memory.remember(ledger)
+            if not ledger.files and ledger.sent is None:
+                ledger = replace(ledger, before=self.look_before(self.datasource).as_json())
             return self._load(context, rows, ledger, rules)
 
     def is_idempotent(self) -> bool:
@@ -219,6 +223,7 @@ class TinybirdLoadOperator(FilesOperator):
         began = time.monotonic()
         bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())
         least = rows_bound("min_rows", self.min_rows)
+        before = self.look_before_events(self.datasource, memory)
         try:
             sent = self.hook.send_events(
                 self.datasource,
@@ -238,6 +243,7 @@ class TinybirdLoadOperator(FilesOperator):
         self._judge(sent.successful_rows, sent.quarantined_rows, 0, time.monotonic() - began)
         if least is not None and sent.successful_rows + sent.quarantined_rows:
             guards.check_rows_written(sent.successful_rows, least, self.datasource, replaces=False)
+        self.judge_target(before, events_written(sent))
         return {
             "via": "events",
             "rows": sent.successful_rows,

@@ -41,6 +41,7 @@ from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import (
     FilesMemory,
@@ -197,7 +198,24 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             raise
         if not sent.is_last:
             self._check_quarantine_so_far(noted, way_out)
+        self.judge_target(Before.from_json(noted.before), self._written(noted, way_out))
         return noted
+
+    def _written(self, ledger: Ledger, way_out: str) -> Written:
+        """Say what of all files so far has to be there."""
+        bad = (ledger.quarantined or 0) + ledger.invalid
+        unknown = "Tinybird does not say how many rows it wrote, or sent to quarantine"
+        is_known = ledger.written is not None and ledger.quarantined is not None
+        if self._replaces and self.replace_condition is not None:
+            is_known, unknown = False, "Tinybird leaves out rows that do not match replace_condition"
+        return Written(
+            what=f"The load by files ({ledger.files} so far)",
+            rows=ledger.rows - bad if is_known else None,
+            unknown=unknown,
+            job_ids=frozenset(ledger.jobs),
+            replaces=self._replaces,
+            then=way_out,
+        )
 
     def _check_quarantine_so_far(self, ledger: Ledger, way_out: str) -> None:
         load = Load(

@@ -217,6 +217,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
             poll_interval=seconds(self.poll_interval, "poll_interval"),
             cancels=self.cancel_on_kill,
             counts_rows=kind == "copy",
+            pipe=self.pipe if kind == "copy" else "",
         )
 
     def _checked_kind(self) -> str:

@@ -76,10 +76,11 @@ class Engine:
 
     :param path: the data directory; created when missing.
     :param query_timeout: seconds that a read may take.
+    :param deduplicate: whether tables drop a block of rows that equals one of their last blocks.
     :raises EngineError: when another process has the directory open.
     """
 
-    def __init__(self, path: Path, query_timeout: float = 10.0) -> None:
+    def __init__(self, path: Path, query_timeout: float = 10.0, deduplicate: bool = True) -> None:
         # The engine takes its time zone from here at start; text without an offset is UTC in Tinybird.
         os.environ["TZ"] = "UTC"
         from chdb.session import Session
@@ -87,6 +88,11 @@ class Engine:
         self._open_session: Callable[[str], Any] = Session
         self._path = path
         self._query_timeout = query_timeout
+        self._write_settings = {
+            **_WRITE_SETTINGS,
+            # Every insert of ours is a SELECT; the engine's default leaves out those without ORDER BY ALL, servers before it do not.
+            "deduplicate_insert_select": "'enable_even_for_bad_queries'" if deduplicate else "'disable'",
+        }
         self._local = threading.local()
         self._sessions: list[Any] = []
         self._sessions_lock = threading.Lock()
@@ -187,7 +193,7 @@ class Engine:
         session = getattr(self._local, role, None)
         if session is None:
             writes = role == "writer"
-            session = self._open(_WRITE_SETTINGS if writes else _READ_SETTINGS, read_only=not writes)
+            session = self._open(self._write_settings if writes else _READ_SETTINGS, read_only=not writes)
             setattr(self._local, role, session)
         try:
             return _query(session, sql, output_format)

@@ -60,6 +60,7 @@ class Ledger:
     :param sent: the file behind them.
     :param import_ids: ids of the newest imports, by which the quarantine knows them; empty where an earlier version began the load.
     :param rows_before: rows that a replace found in the data source; ``None`` where that is not known.
+    :param before: what was in the data source before the first file, by which the rows are judged.
     """
 
     target: str
@@ -76,6 +77,7 @@ class Ledger:
     version: int = field(default=1)
     rows_before: int | None = None
     import_ids: tuple[str, ...] = ()
+    before: Mapping[str, Any] | None = None
 
     def about_to_send(self, file: SpooledFile) -> Ledger:
         """Note that a file is about to be sent."""

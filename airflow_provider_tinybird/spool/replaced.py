@@ -11,8 +11,6 @@ from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.intervals import Interval, literal
 from airflow_provider_tinybird.partitions import PartitionKey
 
-_PLAIN_ENGINES = ("MergeTree", "ReplicatedMergeTree", "SharedMergeTree")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaced:
@@ -23,7 +21,7 @@ class Replaced:
     :param end: first moment behind it.
     :param condition: the interval as an SQL condition.
     :param key: the partition key as an SQL text; empty where there is none, or it cannot be told.
-    :param merges: whether the engine merges rows away, so that their number says little.
+    :param merges: whether the engine merges rows away, or a TTL takes them out, so that their number says little.
     :param rows_before: rows of the interval that were there before.
     :param rows: rows that were sent and are in the interval; ``None`` where they were not looked at.
     :param is_exact: whether no others were sent.
@@ -56,7 +54,7 @@ class Replaced:
     import_id: str = ""
 
     @classmethod
-    def of(cls, interval: Interval, key: PartitionKey | None, datasource: str, engine: str) -> Replaced:
+    def of(cls, interval: Interval, key: PartitionKey | None, datasource: str, *, merges: bool) -> Replaced:
         """Begin with an interval."""
         return cls(
             datasource=datasource,
@@ -64,7 +62,7 @@ class Replaced:
             end=interval.end.isoformat(),
             condition=interval.condition,
             key=key.text if key else "",
-            merges=engine not in _PLAIN_ENGINES,
+            merges=merges,
         )
 
     def with_before(self, rows: int) -> Replaced:
@@ -122,7 +120,7 @@ class Replaced:
         if sent is not None and found < sent:
             why = (
                 "Rows that are outside the interval are left out by Tinybird; or something else writes into it, or deletes from it, at the "
-                "same time."
+                "same time; or Tinybird dropped a block of rows that equals a recent one."
             )
         elif self.partitions is None:
             why = (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 import pytest
 
@@ -53,6 +53,11 @@ Answer = Any
 """JSON, ``(status, JSON, text or bytes[, headers])``, ``cut``, or a function from a request to one of these."""
 
 
+_COUNTS = re.compile(
+    r"POST /v0/sql\n.*(AS at,|SELECT count\(\) AS n FROM `[^`]+`\s*FORMAT)|GET /v0/pipes/[^/?.]+(\?|\n|$)", re.DOTALL
+)
+
+
 @dataclass
 class FakeTinybird:
     """Answers from a script and keeps what was sent to it."""
@@ -63,6 +68,8 @@ class FakeTinybird:
     """An answer that is none: the connection is closed instead."""
     looked_up: list[Request] = field(default_factory=list)
     """Looks at data sources that the test has no answer for: each load has one. They find it, without columns."""
+    counts: bool = False
+    """Whether the questions by which writers are judged come here; else they are refused, and not among ``requests``."""
     requests: list[Request] = field(default_factory=list)
     _routes: list[tuple[str, re.Pattern[str], list[Answer]]] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.Lock)
@@ -99,6 +106,10 @@ class FakeTinybird:
 
     def answer(self, request: Request) -> Answer:
         with self._lock:
+            if not self.counts and _COUNTS.search(
+                f"{request.line}\n{unquote_plus(request.body.decode(errors='replace'))}"
+            ):
+                return 403, {"error": "the rows of a target are not for this token"}
             for method, path, answers in self._routes:
                 if method == request.method and path.fullmatch(request.path):
                     found = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -115,6 +126,7 @@ class FakeTinybird:
         self.requests.clear()
         self.looked_up.clear()
         self._routes.clear()
+        self.counts = False
 
 
 class _Server(ThreadingHTTPServer):

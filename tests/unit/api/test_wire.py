@@ -212,7 +212,10 @@ class TestDeadlines:
             raise OSError("no route")
 
         monkeypatch.setattr(socket, "create_connection", refuse)
-        with Client(settings_of("http://tinybird.example")) as client, pytest.raises(ConnectionFailedError, match="no route"):
+        with (
+            Client(settings_of("http://tinybird.example")) as client,
+            pytest.raises(ConnectionFailedError, match="no route"),
+        ):
             client.send(LOOK, deadline=time.monotonic() + 20)
         assert len(tried) == 39
         assert tried == sorted(tried, reverse=True)
@@ -245,8 +248,56 @@ class TestDeadlines:
 
 FOREIGN = [
     *range(300, 309),
-    *(400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 425, 426),
-    *(428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 521, 522, 523, 524, 525, 530, 598, 599),
+    *(
+        400,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        408,
+        409,
+        410,
+        411,
+        412,
+        413,
+        414,
+        415,
+        416,
+        417,
+        418,
+        421,
+        422,
+        423,
+        425,
+        426,
+    ),
+    *(
+        428,
+        429,
+        431,
+        451,
+        499,
+        500,
+        501,
+        502,
+        503,
+        504,
+        505,
+        507,
+        508,
+        511,
+        520,
+        521,
+        522,
+        523,
+        524,
+        525,
+        530,
+        598,
+        599,
+    ),
 ]
 
 
@@ -255,7 +306,9 @@ class TestPagesOfOthers:
     def test_say_nothing_of_what_goes_once(self, send, status):
         with misbehaving(wrong.page(status)) as server:
             for call in (EVENTS, COPY):
-                with pytest.raises(OutcomeUnknownError, match=f"HTTP {status} was answered.*not Tinybird's own words") as caught:
+                with pytest.raises(
+                    OutcomeUnknownError, match=f"HTTP {status} was answered.*not Tinybird's own words"
+                ) as caught:
                     send(settings_of(server.url, max_retries=5), call)
                 assert caught.value.answer.status == status
             assert len(server.requests) == 2
@@ -381,9 +434,13 @@ class TestSizes:
 
     @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "gzip, deflate, gzip"])
     def test_codings_that_were_not_asked_for(self, send, coding):
-        with misbehaving(wrong.answer("200 OK", gzip.compress(gzip.compress(DONE)), f"Content-Encoding: {coding}\r\n")) as server:
-            with pytest.raises(UnreadableAnswerError, match="not asked for"):
-                send(settings_of(server.url), LOOK)
+        with (
+            misbehaving(
+                wrong.answer("200 OK", gzip.compress(gzip.compress(DONE)), f"Content-Encoding: {coding}\r\n")
+            ) as server,
+            pytest.raises(UnreadableAnswerError, match="not asked for"),
+        ):
+            send(settings_of(server.url), LOOK)
         with misbehaving(wrong.answer("503 X", b"x", f"Content-Encoding: {coding}\r\n")) as server:
             with pytest.raises(OutcomeUnknownError, match="503"):
                 send(settings_of(server.url), EVENTS)
@@ -567,7 +624,9 @@ class TestProxies:
         with refusing_proxy("407 X") as proxy:
             for call in (LOOK, EVENTS):
                 settings = replace(settings_of("http://tinybird.example", max_retries=3), proxy=proxy.url)
-                with pytest.raises(ConnectionFailedError, match=r"the proxy http://127.*extra 'proxy'.*wants a user") as caught:
+                with pytest.raises(
+                    ConnectionFailedError, match=r"the proxy http://127.*extra 'proxy'.*wants a user"
+                ) as caught:
                     send(settings, call)
                 assert (caught.value.sent, caught.value.retry_can_help) == (False, False)
             assert len(proxy.requests) == 2
@@ -576,7 +635,9 @@ class TestProxies:
     def test_what_a_tunnel_is_refused_with(self, send, waits, status, tries):
         with refusing_proxy(status) as proxy:
             settings = replace(settings_of("https://tinybird.example", max_retries=2), proxy=proxy.url)
-            with pytest.raises(ConnectionFailedError, match=r"the proxy http://127.*refused it \(\d+.*Nothing was sent"):
+            with pytest.raises(
+                ConnectionFailedError, match=r"the proxy http://127.*refused it \(\d+.*Nothing was sent"
+            ):
                 send(settings, EVENTS)
             assert len(proxy.requests) == tries
             assert all(TOKEN.encode() not in peer.head for peer in proxy.requests)
