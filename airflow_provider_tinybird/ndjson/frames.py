@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -151,7 +152,8 @@ class PandasSource:
         for position, name in enumerate(self._names):
             dtype = getattr(self._frame.dtypes.iloc[position], "categories", self._frame.iloc[:0, position]).dtype
             if _holds_objects(dtype):
-                if durations.are_in(set(map(type, self._frame.iloc[:, position]))):
+                values = self._frame.iloc[:, position]
+                if _may_hold_durations(values) and durations.are_in(set(map(type, values.tolist()))):
                     found[name] = durations.OF_OBJECTS
             elif dtype.kind == "m" and not hasattr(dtype, "pyarrow_dtype"):
                 found[name] = str(dtype)[len("timedelta64[") : -1]
@@ -213,6 +215,14 @@ def _values(series: Any) -> Any:
 
 def _encode(values: Any, rows: int) -> JsonColumn:
     return encode_objects(values[:rows]) if isinstance(values, list) else encode_array(values.slice(0, rows))
+
+
+def _may_hold_durations(values: Any) -> bool:
+    """Ask pandas first, which tells columns of one kind apart several times as fast."""
+    return sys.modules["pandas"].api.types.infer_dtype(values) not in _NO_DURATIONS
+
+
+_NO_DURATIONS = frozenset({"string", "bytes", "boolean", "integer", "floating", "decimal", "date", "datetime", "empty"})
 
 
 def _holds_objects(dtype: Any) -> bool:

@@ -17,6 +17,7 @@ from decimal import Context, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, Protocol, cast
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from airflow_provider_tinybird.api.clickhouse_types import Type, unquoted
 from airflow_provider_tinybird.ndjson.errors import BadValueError
@@ -33,6 +34,7 @@ _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _DAY = 86_400
+_YEAR_SECONDS = 365 * _DAY
 _FIRST_WIDE, _LAST_WIDE = -62_135_596_800, 253_402_300_799  # the years 0001 to 9999
 _FIRST, _LAST = -2_208_988_800, 10_413_791_999  # 1900-01-01 00:00:00 and 2299-12-31 23:59:59
 _LAST_DATETIME = 2**32 - 1  # DateTime has 32 bits of seconds
@@ -221,13 +223,14 @@ def _parts(cells: Cells, target: Target, strict: bool) -> Iterator[Cells]:
     import numpy as np
 
     values = cells.values
-    kinds = set(map(type, values))
-    if not strict and kinds <= _HARMLESS.get(target.type.partition("(")[0], frozenset()):
+    harmless = _HARMLESS.get(target.type.partition("(")[0])
+    if harmless and not strict and set(map(type, values)) <= harmless:
         return
     array = _array_of(cells)
     if array is not None:
         yield Cells(array, cells.rows)
         return
+    kinds = set(map(type, values))
     for kind in kinds:
         positions = np.fromiter((place for place, one in enumerate(values) if type(one) is kind), np.int64)
         group = [values[place] for place in positions] if len(kinds) > 1 else values
@@ -310,9 +313,8 @@ def _numbers(array: Any) -> list[Decimal | None]:
     import pyarrow as pa
 
     if pa.types.is_floating(array.type):
-        from airflow_provider_tinybird.ndjson.columns import encode_array
-
-        return [_number(text) for text in encode_array(array).texts.to_pylist()]
+        text = repr if pa.types.is_float64(array.type) else _text_of_float32
+        return [None if one is None else _number(_text_of_whole(one) or text(one)) for one in array.to_pylist()]
     if pa.types.is_boolean(array.type):
         return [None] * len(array)
     if pa.types.is_duration(array.type):
@@ -320,6 +322,16 @@ def _numbers(array: Any) -> list[Decimal | None]:
     if _is_text(array.type):
         return [_number(text) for text in array.to_pylist()]
     return [None if one is None else Decimal(one) for one in array.to_pylist()]
+
+
+def _text_of_whole(value: float) -> str | None:
+    return str(int(value)) if abs(value) < 2.0**63 and value.is_integer() else None
+
+
+def _text_of_float32(value: float) -> str:
+    import numpy as np
+
+    return str(np.float32(value))
 
 
 def _find_number(array: Any, complaint: Callable[[Decimal | None], str | None], only: Any = None) -> Found:
@@ -423,7 +435,15 @@ class Exactly:
         if pa.types.is_duration(array.type):
             array = array.view(pa.int64())
         for position, value in enumerate(array.to_pylist()):
-            if value is not None and value == value and not self.takes(value):
+            if value is None or value != value:
+                continue
+            if (
+                isinstance(value, Decimal)
+                and (reader.typed or not array.type.scale)
+                and value == value.to_integral_value()
+            ):
+                value = int(value)  # as text with a point it would be none
+            if not self.takes(value):
                 return position, f"is no {self.type}"
         return None
 
@@ -440,7 +460,7 @@ class Float:
     bits: int
     needs_look: bool = True
 
-    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:  # noqa: ARG002
+    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:
         """See :class:`Scalar`."""
         import pyarrow as pa
 
@@ -455,8 +475,8 @@ class Float:
             return self._decimals(array)
         if _is_text(array.type):
             return self._texts(array, strict)
-        if strict and not types.is_boolean(array.type):
-            return 0, f"is no {self.type}"
+        if (strict or reader.typed) and not types.is_boolean(array.type):
+            return _first_there(array), f"is no {self.type}"
         return None
 
     def _floats(self, array: Any) -> Found:
@@ -568,7 +588,8 @@ class Decimals:
         elif _is_text(array.type):
             return self._texts(array, strict)
         else:
-            return (0, f"is no {self.type}") if strict else None
+            is_cut = strict or (reader.typed and not types.is_boolean(array.type))
+            return (_first_there(array), f"is no {self.type}") if is_cut else None
         return found or (_find_number(array, self._complaint_of_size) if strict else None)
 
     @property
@@ -665,17 +686,28 @@ class Moments:
         if _is_text(array.type):
             return self._texts(array, reader, strict)
         if types.is_time(array.type):
-            return 0, f"is a time of day, and {self.type} wants a day as well"
+            return _first_there(array), f"is a time of day, and {self.type} wants a day as well"
         if types.is_boolean(array.type):
-            return (0, f"is no {self.type}") if strict else None
-        return _find_number(array, lambda number: self._complaint(number, reader))
+            return (_first_there(array), f"is no {self.type}") if strict else None
+        odd = None
+        if not reader.typed and (types.is_integer(array.type) or types.is_floating(array.type)):
+            odd = ~self._are_seconds(_plain(array))
+        return _find_number(array, lambda number: self._complaint(number, reader), odd)
+
+    @staticmethod
+    def _are_seconds(numbers: Any) -> Any:
+        """Which numbers are whole seconds since 1970, of as many digits as they need, within all ranges."""
+        import numpy as np
+
+        with np.errstate(invalid="ignore"):
+            return (numbers >= 10**8) & (numbers <= _LAST_DATETIME) & (np.floor(numbers) == numbers)
 
     def _times(self, array: Any, reader: Reader) -> Found:
         import numpy as np
         import pyarrow as pa
 
         unit = _UNITS[array.type.unit]
-        if array.type.tz is None and self.zone is not None and not reader.typed:
+        if array.type.tz is None and self.zone is not None and not reader.typed and not self._is_plain(array, unit):
             utc, gap = _in_zone(array, self.zone)
             if gap is not None:
                 return gap, f"is a time that {self.zone} does not have, as clocks were put forward over it"
@@ -687,6 +719,24 @@ class Moments:
             position = _first(ticks // step * step != ticks)
             found = None if position is None else (position, self._too_fine)
         return found
+
+    def _is_plain(self, array: Any, unit: int) -> bool:
+        """Whether wall clocks are in no gap of the zone, and so far within all ranges that the zone does not matter."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        ticks = array.view(pa.int64())
+        ends = pc.min_max(ticks)
+        low, high = ends["min"].as_py() // 10**unit, ends["max"].as_py() // 10**unit
+        if low < _DAY or high > _LAST_DATETIME - _DAY:
+            return False
+        numbers = _plain(ticks)
+        gaps = _gaps(str(self.zone), low // _YEAR_SECONDS, high // _YEAR_SECONDS)
+        return gaps is not None and not any(
+            ((numbers >= begin * 10**unit) & (numbers < end * 10**unit)).any()
+            for begin, end in gaps
+            if end > low and begin <= high
+        )
 
     @property
     def _too_fine(self) -> str:
@@ -810,10 +860,14 @@ class Days:
         if _is_text(array.type):
             return self._texts(array, reader, strict)
         if types.is_time(array.type):
-            return 0, f"is a time of day, and {self.type} wants a day"
+            return _first_there(array), f"is a time of day, and {self.type} wants a day"
         if types.is_boolean(array.type):
-            return (0, f"is no {self.type}") if strict else None
-        return _find_number(array, lambda number: self._complaint(number, reader, strict))
+            return (_first_there(array), f"is no {self.type}") if strict else None
+        read = None
+        if not strict and not reader.typed and (types.is_integer(array.type) or types.is_floating(array.type)):
+            numbers = _plain(array)
+            read = (numbers >= 10**7) & (numbers < 10**8)  # others go to quarantine
+        return _find_number(array, lambda number: self._complaint(number, reader, strict), read)
 
     def _outside(self, days: Any, reader: Reader) -> Found:
         import pyarrow as pa
@@ -846,7 +900,7 @@ class Days:
         import pyarrow as pa
 
         if strict:
-            return 0, f"has a time of day, which {self.type} has not: give a date"
+            return _first_there(array), f"has a time of day, which {self.type} has not: give a date"
         ticks = _plain(array.view(pa.int64()))
         step = np.int64(_DAY * 10 ** _UNITS[array.type.unit])
         position = _first(ticks // step * step != ticks)
@@ -918,13 +972,42 @@ class TimesOfDay:
         if pa.types.is_time(array.type):
             array = pc.cast(array, pa.string())
         if not _is_text(array.type):
-            return (0, f"is no {self.type}") if strict else None
+            return (_first_there(array), f"is no {self.type}") if strict else None
         position = _first(_mask(pc.match_substring_regex(array, rf"\.\d{{{self.digits}}}\d*[1-9]")))
         return None if position is None else (position, f"is finer than {self.type}")
 
 
 def _moment(second: int) -> str:
     return str(dt.datetime(1970, 1, 1) + dt.timedelta(seconds=second))
+
+
+@lru_cache(maxsize=64)
+def _gaps(zone: str, first_year: int, last_year: int) -> tuple[tuple[int, int], ...] | None:
+    """Wall clocks that a zone does not have, in seconds: from each to the other. ``None`` where the zone is not known here.
+
+    :param zone: the zone.
+    :param first_year: years since 1970, of 365 days.
+    :param last_year: the last of them.
+    """
+    try:
+        clocks = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+    def ahead(second: int) -> int:
+        return int((dt.datetime.fromtimestamp(second, clocks).utcoffset() or dt.timedelta()).total_seconds())
+
+    found = []
+    start, end = first_year * _YEAR_SECONDS - 2 * _DAY, (last_year + 1) * _YEAR_SECONDS + 2 * _DAY
+    for before in range(start, end, _DAY):
+        low, high = before, before + _DAY
+        if ahead(high) <= ahead(low):
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if ahead(middle) == ahead(before) else (low, middle)
+        found.append((high + ahead(before), high + ahead(high)))
+    return tuple(found)
 
 
 def _in_zone(array: Any, zone: str) -> tuple[Any, int | None]:
@@ -1290,7 +1373,7 @@ def _integer(kind: Type, nullable: bool) -> Target:
     def takes(value: Any) -> bool:
         if isinstance(value, str):
             return re.fullmatch(r"-?\d{1,80}", value) is not None and low <= int(value) < high
-        return isinstance(value, (bool, int, float, Decimal)) and value == value // 1 and low <= value < high
+        return isinstance(value, (bool, int, float)) and value == value // 1 and low <= value < high
 
     return Exactly(kind.name, nullable, takes)
 

@@ -111,6 +111,9 @@ class GatedSource:
     def _look(self, start: int, count: int, first_row: int) -> None:
         begin, end = max(start, self._seen), min(start + count, self.rows)
         if begin < end:  # a slice may be cut short where it is encoded, and asked for once more
+            end = min(
+                max(end, begin + ROWS), self.rows
+            )  # many rows at once: most of the cost of a look is that of beginning it
             self._gate.look(self._source.columns(begin, end - begin, self._gate.keys), first_row + begin - start)
             self._seen = end
 

@@ -290,7 +290,9 @@ TEXTS = (
     )
     | DAYS.map(str)
     | TIMES.map(str)
-    | st.text(st.characters(codec="utf-8", exclude_characters="-/:.0123456789"), max_size=5)
+    | st.text(st.characters(codec="utf-8", exclude_characters="-/:.0123456789"), max_size=5).filter(
+        lambda text: text.lower() not in ("inf", "nan")
+    )
 )
 # fmt: off
 SCALARS: dict[str, tuple[pa.DataType, Any]] = {
@@ -469,7 +471,9 @@ def number_of(value: Any, kind: str) -> Decimal | None:
     if isinstance(value, dt.timedelta):
         return Decimal((value.days * 86400 + value.seconds) * 10**6 + value.microseconds)
     if isinstance(value, float | np.floating):
-        return Decimal(str(np.float32(value)) if kind == "float" else repr(float(value)))
+        if abs(value) < 2.0**63 and float(value).is_integer():
+            return Decimal(int(value))
+        return Decimal(str(np.float32(value)) if kind.endswith("float") else repr(float(value)))
     if isinstance(value, Decimal):
         return value
     if isinstance(value, bytes):
@@ -533,6 +537,8 @@ def same_float(value: Any, base: str, stored: Any, kind: str) -> bool:
     if base == "Float64":
         nearest = float(value) if isinstance(value, float | np.floating) else float(number)
         exact = isinstance(value, int | Decimal | np.integer) and not isinstance(value, bool)
+        if kind.endswith("float") and found == float(number):
+            return True  # in the other width the shortest text of its own, as documented
         return found == nearest and (not exact or Decimal(repr(found)) == number or Decimal(found) == number)
     nearest = np.float32(float(number))
     if isinstance(value, int | np.integer) and Decimal(float(nearest)) != number:
@@ -551,7 +557,7 @@ def same_text(value: Any, base: str, stored: Any, kind: str) -> bool:
     if isinstance(value, dt.datetime):
         found = pd.Timestamp(stored)
         if value.tzinfo is not None:
-            return found.tzinfo is not None and found == value
+            return found.tz_localize("UTC") == value if found.tzinfo is None else found == value
         return found == pd.Timestamp(value)
     if isinstance(value, dt.date):
         return stored == value.isoformat()
@@ -601,7 +607,7 @@ def same_moment(value: Any, base: str, stored: Any, kind: str) -> bool:
     expected = expected.replace(microsecond=0)
     if expected.tzinfo is not None:
         return expected.astimezone(dt.UTC).replace(tzinfo=None) == found
-    if "Madrid" not in base:
+    if "Madrid" not in base or kind.startswith("file"):  # in a file a naive time is UTC, as documented
         return expected == found
     # Naive: the wall clock of the column. An hour that there is twice is either of both.
     return found.replace(tzinfo=dt.UTC).astimezone(MADRID).replace(tzinfo=None) == expected
@@ -675,7 +681,7 @@ class Table:
         )
         assert answer.status_code == 200, answer.text
         rows: dict[tuple[int, int], dict[str, Any]] = {}
-        for row in map(json.loads, answer.text.splitlines()):
+        for row in map(json.loads, answer.content.splitlines()):
             place = int(row["ex"]), int(row["n"])
             assert place not in rows, "a row is there twice"
             rows[place] = {name: json.loads(row[f"{name}_text"] or "null", parse_float=Decimal) for name in columns}
@@ -821,5 +827,5 @@ def send_file(table: Table, frame: Frame) -> None:
     if answer.status_code != 200:
         table.outcomes["files: refused by the engine"] += len(values)
         return
-    quarantined = sum(block["quarantine"] for one in answer.json()["blocks"] for block in one["process_return"])
-    table.judge([(table.number, frame, values)], quarantined)
+    frame.kind = f"file {frame.kind}"
+    table.judge([(table.number, frame, values)], answer.json()["quarantine_rows"])
