@@ -86,7 +86,7 @@ def run_to_the_end(store: Store | None = None, **arguments: Any) -> tuple[Any, i
             waits += 1
             path, given = json.loads(json.dumps(wait.trigger.serialize()))
             event = asyncio.run(only_event(path, given))
-            method, kwargs = wait.method_name, json.loads(json.dumps(wait.kwargs))
+            method, kwargs = wait.method_name, json.loads(json.dumps(wait.kwargs or {}))
             step = partial(lambda m, e, k: getattr(made(), m)(context, e, **k), method, event, kwargs)
 
 

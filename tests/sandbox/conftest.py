@@ -162,7 +162,8 @@ def run_deferred(cls: type[Any], **arguments: Any) -> Any:
     wait = caught.value
     event = asyncio.run(_only_event(*json.loads(json.dumps(wait.trigger.serialize()))))
     resumed = _make(cls, settings)
-    return _small_json(getattr(resumed, wait.method_name)({}, json.loads(json.dumps(event)), **(wait.kwargs or {})))
+    assert not wait.kwargs  # dag.test() drops them: what a resume needs is in the event
+    return _small_json(getattr(resumed, wait.method_name)({}, json.loads(json.dumps(event))))
 
 
 async def _only_event(path: str, arguments: dict[str, Any]) -> Any:
