@@ -37,6 +37,8 @@ _WRITE_SETTINGS = {
     "max_memory_usage": _MEMORY,
     # The memory of parallel readers is not counted until it is used: a line that unpacks to 1 GB took three.
     "input_format_parallel_parsing": "0",
+    # The same file is to make the same blocks each time, so that repetitions are told apart from other rows.
+    "input_format_parquet_preserve_order": "1",
     # The default is 256 MiB, and an insert holds several such blocks at a time.
     "min_insert_block_size_bytes": str(32 * 1024**2),
 }

@@ -133,7 +133,7 @@ def test_a_narrow_token_that_may_read_the_log_is_enough(box, connection):
 
 
 def test_an_engine_that_merges_rows_away_makes_nothing_red(box, caplog):
-    rows = [{"id": 1, "n": 1}] * 3
+    rows = [{"n": 1, "batch": "b"}] * 3
     with caplog.at_level(logging.INFO):
         send(rows, datasource="newest_clicks")
         send(rows, datasource="newest_clicks")
