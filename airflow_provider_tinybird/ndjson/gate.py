@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_tinybird.api.clickhouse_types import parse
-from airflow_provider_tinybird.ndjson.errors import BadValueError
+from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.narrowing import Cells, Reader, Target, items_of, look, member_of, target_of
 
 _STEP = re.compile(r"\.?\[(?:\"([^\"]+)\"|'([^']+)')\]|\.([^.\[\]]+)|(\[(?:\*|:)\])")
+UNSEEN = "whether the column holds the values cannot be told"
+_WAY_OUT = "Convert them to the type of the column, or give on_narrowing='allow'"
 _EACH = None
 """The step of a path that goes into each item of an array."""
 
@@ -99,6 +101,10 @@ class Gate:
                     one.look(column, self._reader)
                 except BadValueError as error:
                     raise error.located(one.name, first_row) from None
+                except Exception as error:  # what nobody thought of must not send a value unseen, nor hide the way out
+                    raise EncodeError(
+                        f"{UNSEEN} ({type(error).__name__}: {error}). {_WAY_OUT}", column=one.name
+                    ) from error
 
 
 def _steps(path: str) -> tuple[str | None, ...] | None:

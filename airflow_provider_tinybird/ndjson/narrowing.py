@@ -357,6 +357,16 @@ def _find_text(array: Any, complaint: Callable[[str], str | None], places: Any) 
     return None
 
 
+def _find_plain_number(array: Any, kind: str, complaint: Callable[[Decimal], str | None]) -> Found:
+    """The first text that is no number as JSON writes them, or that there is a complaint about."""
+    for place, text in enumerate(array.to_pylist()):
+        if text is not None:
+            what = complaint(Decimal(text)) if _PLAIN_NUMBER.fullmatch(text) else f"is no {kind}"
+            if what:
+                return place, what
+    return None
+
+
 def _arrow(values: Any) -> Any:
     import pyarrow as pa
 
@@ -516,9 +526,7 @@ class Float:
         import pyarrow.compute as pc
 
         if strict:
-            return _find_number(
-                array, lambda number: self._complaint(number) or (f"is no {self.type}" if number is None else None)
-            )
+            return _find_plain_number(array, self.type, self._complaint)
         at_risk = _plain(pc.binary_length(array)) > _MOST_DIGITS
         if self.bits == 32:
             at_risk |= _mask(pc.match_substring_regex(array, "[eE]"))
@@ -633,11 +641,8 @@ class Decimals:
         import pyarrow.compute as pc
 
         if strict:
-            return _find_number(
-                array,
-                lambda one: (
-                    f"is no {self.type}" if one is None else self._complaint(one) or self._complaint_of_size(one)
-                ),
+            return _find_plain_number(
+                array, self.type, lambda number: self._complaint(number) or self._complaint_of_size(number)
             )
         # ClickHouse reads 1.2.3.4 as 1.234, too.
         at_risk = pc.match_substring_regex(array, rf"[eE]|\.\d{{{self.scale}}}\d*[1-9]|\.\d*\D|\d[^\d.]")
@@ -911,18 +916,18 @@ class Days:
 
     def _complaint(self, number: Decimal | None, reader: Reader, strict: bool) -> str | None:
         """Of a number: eight digits are read as a day, and others go to quarantine."""
-        if number is not None and reader.typed:
-            return None if 0 <= number <= _LAST_DATE and number == int(number) else f"is no {self.type}"
-        if number is None or (not strict and not (number == int(number) and 10**7 <= number < 10**8)):
+        if number is None:
             return None
-        text = f"{int(number)}"
+        if reader.typed:
+            return None if 0 <= number <= _LAST_DATE and number == int(number) else f"is no {self.type}"
+        text = str(int(number)) if number == int(number) else ""
+        if strict or len(text) != len("20240101"):
+            return f"is no {self.type}" if strict else None
         try:
             day = (dt.date(int(text[:4]), int(text[4:6]), int(text[6:])) - dt.date(1970, 1, 1)).days
         except ValueError:
             return f"is no {self.type}"
         first, last = self._range(day, day, reader)
-        if strict:
-            return f"is no {self.type}"
         return None if first <= day <= last else self._too_far(first, last)
 
     def _texts(self, array: Any, reader: Reader, strict: bool) -> Found:

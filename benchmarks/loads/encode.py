@@ -33,7 +33,6 @@ SCHEMA = {
     "value": "Float32",
     "local_time": "DateTime64(3, 'Europe/Madrid')",
     "day": "Date",
-    "day": "Date",
     "price": "Decimal(18, 2)",
     "optional_float": "Nullable(Float64)",
     "small": "Float32",

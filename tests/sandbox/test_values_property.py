@@ -42,6 +42,7 @@ from airflow_provider_tinybird.loads.narrowing import gate_of
 from airflow_provider_tinybird.loads.options import OnNarrowing
 from airflow_provider_tinybird.loads.parquet import check_file
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, check
+from airflow_provider_tinybird.ndjson.gate import UNSEEN
 
 EXAMPLES = int(os.environ.get("TINYBIRD_EXAMPLES", "2000"))
 FRAMES = 250
@@ -520,6 +521,13 @@ def same(value: Any, target: str, stored: Any, kind: str, *, top: bool = False) 
     return SAME[name](value, base, stored, kind)
 
 
+def is_same(value: Any, frame: Frame, stored: Any) -> bool:
+    try:
+        return same(value, frame.target, stored, frame.kind, top=True)
+    except (InvalidOperation, ValueError, AttributeError):  # no number, no address
+        return False
+
+
 def same_number(value: Any, base: str, stored: Any, kind: str) -> bool:
     return Decimal(stored) in numbers_of(value, kind)
 
@@ -687,6 +695,11 @@ class Table:
             rows[place] = {name: json.loads(row[f"{name}_text"] or "null", parse_float=Decimal) for name in columns}
         return rows
 
+    def refused(self, how: str, error: Exception, frame: Frame) -> None:
+        if UNSEEN in str(error):
+            self.changed.append(f"{error}: {frame}")
+        self.outcomes[how] += len(frame.values)
+
     def judge(self, sent: list[tuple[int, Frame, list[Any]]], quarantined: int) -> None:
         if not sent:
             return
@@ -699,7 +712,7 @@ class Table:
                     missing += 1
                     continue
                 stored = row[frame.column]
-                if same(value, frame.target, stored, frame.kind, top=True):
+                if is_same(value, frame, stored):
                     self.outcomes["equal"] += 1
                 else:
                     self.changed.append(f"{value!r} ({frame.form}, {frame.type}) into {frame.target} is {stored!r}")
@@ -744,8 +757,8 @@ class Loads:
         made = self._made(frame)
         try:
             check(made[2], gate=self.table.gate)
-        except (EncodeError, UnsupportedDataError):
-            self.table.outcomes["refused"] += len(frame.values)
+        except (EncodeError, UnsupportedDataError) as error:
+            self.table.refused("refused", error, frame)
             return
         self.frames.append(made)
         if len(self.frames) == FRAMES:
@@ -820,8 +833,8 @@ def send_file(table: Table, frame: Frame) -> None:
     _, values = frame.data(table.number)
     try:
         check_file(file, table.typed, "t")
-    except InvalidInputError:
-        table.outcomes["files: refused"] += len(values)
+    except InvalidInputError as error:
+        table.refused("files: refused", error, frame)
         return
     answer = table.http.post("/v0/datasources?name=t&mode=append&format=parquet", content=body)
     if answer.status_code != 200:
