@@ -46,6 +46,7 @@ from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, of_engine
 from airflow_provider_tinybird.sandbox.faults import with_faults
+from airflow_provider_tinybird.sandbox.gate import with_gate
 from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answer
 
 Handler = Callable[[Sandbox, Call], Answer]
@@ -193,7 +194,7 @@ def make_app(box: Sandbox) -> ASGIApp:
             scope = {**scope, "path": scope["path"].rstrip("/")}
         await app(scope, receive, send)
 
-    return with_faults(without_trailing_slash, box.monitor)
+    return with_gate(with_faults(without_trailing_slash, box.monitor))
 
 
 def _file_endpoint(box: Sandbox) -> Callable[[Request], object]:
