@@ -11,7 +11,7 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError
 from airflow_provider_tinybird.sandbox.fitting import type_of
 from airflow_provider_tinybird.sandbox.resources import DataSource, stamp
-from airflow_provider_tinybird.sandbox.sqltext import names_in, quoted
+from airflow_provider_tinybird.sandbox.sqltext import quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
@@ -116,12 +116,12 @@ def described(box: Sandbox, datasource: DataSource) -> dict[str, Any]:
 
 def used_by(box: Sandbox, datasource: DataSource) -> list[dict[str, str]]:
     """Pipes that read a data source, or write to it."""
-    users = []
-    for pipe in box.workspace.pipes.values():
-        reads = any(datasource.name in names_in(node.sql) for node in pipe.nodes)
-        if reads or any(view.target == datasource.name for view in materialized.views_of(pipe)):
-            users.append({"id": pipe.id, "name": pipe.name})
-    return users
+    readers = box.workspace.readers_of(datasource.name)
+    return [
+        {"id": pipe.id, "name": pipe.name}
+        for pipe in box.workspace.pipes.values()
+        if pipe in readers or any(view.target == datasource.name for view in materialized.views_of(pipe))
+    ]
 
 
 def picked(shown: dict[str, Any], params: Mapping[str, str], always: tuple[str, ...] = ()) -> dict[str, Any]:

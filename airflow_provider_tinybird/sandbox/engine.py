@@ -154,6 +154,13 @@ class Engine:
         body = self._ask("reader", f"DESCRIBE TABLE (\n{sql}\n)", "JSONEachRow").bytes()
         return [(row["name"], row["type"]) for row in map(json.loads, body.splitlines())]
 
+    def tree(self, sql: str) -> str:
+        """How the engine parses a user's query, as ``EXPLAIN AST`` shows it.
+
+        :raises EngineError: when it cannot be parsed.
+        """
+        return str(self._ask("reader", f"EXPLAIN AST {sql}", "TSVRaw").bytes().decode("utf-8", errors="replace"))
+
     def kill(self, marker: str) -> None:
         """End every running statement that carries a marker; chdb does not let us choose the id of a query."""
         pattern = literal(f"%/* {marker} */%")

@@ -14,7 +14,6 @@ from airflow_provider_tinybird.sandbox.datafile_text import text_of_pipe
 from airflow_provider_tinybird.sandbox.datasources import picked, refuse_in_forward
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe, stamp
-from airflow_provider_tinybird.sandbox.sqltext import names_in
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed, parsed_json
 
 
@@ -71,11 +70,7 @@ def update_pipe(box: Sandbox, call: Call) -> Answer:
     name = params.get("name") or pipe.name
     if name != pipe.name:
         box.workspace.check_name("pipe", name)
-        readers = [
-            one.name
-            for one in box.workspace.pipes.values()
-            if any(pipe.name in names_in(node.sql) for node in one.nodes)
-        ]
+        readers = [one.name for one in box.workspace.readers_of(pipe.name)]
         if readers:
             raise ApiError(409, f"Pipe '{pipe.name}' cannot be renamed: it is used by {', '.join(readers)}")
     new = replace(pipe, name=name, description=params.get("description", pipe.description))
@@ -183,7 +178,7 @@ def described_node(box: Sandbox, pipe: Pipe, node: NodeFile) -> dict[str, Any]:
         "description": node.description,
         "node_type": node.kind.value,
         "materialized": None,
-        "dependencies": sorted(names_in(node.sql) & known - {node.name}),
+        "dependencies": sorted(box.workspace.references.possible(node.sql, known - {node.name})),
         "params": [],
         "tags": {},
         "created_at": stamp(pipe.created_at),

@@ -44,7 +44,7 @@ _TOKEN = re.compile(
       | (?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_READ_STARTS = ("select", "with", "(")
+_READ_STARTS = ("select", "with", "from", "(")
 # Pairs of words that are no query, or more than one.
 _REFUSED_PAIRS = {
     # The embedded engine writes the file itself, even in read-only mode.
@@ -212,20 +212,6 @@ def _check_parentheses(tokens: list[SqlToken]) -> None:
             break
     if depth != 0:
         raise bad_request("the SQL cannot be used: its parentheses do not match")
-
-
-def names_in(sql: str) -> set[str]:
-    """Every name in a text that could be that of a table: not a function, not the part of a path behind a dot."""
-    tokens = tokens_of(sql)
-    found: set[str] = set()
-    for index, token in enumerate(tokens):
-        if not token.is_name:
-            continue
-        following = tokens[index + 1].text if index + 1 < len(tokens) else ""
-        path = tokens[index - 2].value if index > 1 and tokens[index - 1].text == "." else None
-        if following != "(" and path in (None, "workspace"):
-            found.add(token.value)
-    return found
 
 
 def with_tables(tables: dict[str, str], sql: str) -> str:

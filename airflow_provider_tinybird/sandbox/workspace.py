@@ -15,6 +15,7 @@ from airflow_provider_tinybird.sandbox.datafile import DatafileError, Datasource
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
 from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
+from airflow_provider_tinybird.sandbox.references import References
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, Variable, now, resource_id
 from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, table_exists
 
@@ -32,6 +33,7 @@ class Workspace:
 
     def __init__(self, engine: Engine, file: Path) -> None:
         self._engine = engine
+        self.references = References(engine)
         self._file = file
         self._lock = threading.RLock()
         kept = state.load(file)
@@ -179,6 +181,14 @@ class Workspace:
         with self._lock:
             self._variables.pop(variable.name, None)
             self.save()
+
+    def readers_of(self, name: str) -> list[Pipe]:
+        """The pipes that read a data source or a pipe."""
+        return [
+            pipe
+            for pipe in self.pipes.values()
+            if any(self.references.possible(node.sql, {name}) for node in pipe.nodes)
+        ]
 
     def find_datasource(self, name_or_id: str) -> DataSource | None:
         """A data source by name or id, or None."""
