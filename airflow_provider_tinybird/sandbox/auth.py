@@ -64,6 +64,7 @@ class Token:
     :param fixed_params: of a JWT: parameters of pipes that its holder cannot change.
     :param expires: of a JWT: when it ends, seconds since 1970.
     :param rps: of a JWT: requests a second.
+    :param from_project: whether a file of the project names it; a reset keeps it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Token:
     fixed_params: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     expires: float | None = None
     rps: int | None = None
+    from_project: bool = False
 
     @property
     def is_jwt(self) -> bool:

@@ -23,7 +23,14 @@ MAX_RESULT_BYTES = 100 * 1024 * 1024
 
 # Of one statement: enough for what tests do, and what unpacks to gigabytes is refused before it harms the machine.
 _MEMORY = str(1024**3)
+# Our statements say much of each column, and nodes that read each other become one query. What users send is limited before.
+_LONG_STATEMENTS = {
+    "max_query_size": str(64 * 1024**2),
+    "max_ast_elements": "5000000",
+    "max_expanded_ast_elements": "5000000",
+}
 _WRITE_SETTINGS = {
+    **_LONG_STATEMENTS,
     # Tinybird takes ISO 8601 with T and Z for DateTime columns, not only the form of ClickHouse.
     "date_time_input_format": "'best_effort'",
     "cast_string_to_date_time_mode": "'best_effort'",
@@ -31,6 +38,7 @@ _WRITE_SETTINGS = {
     "mutations_sync": "2",
     "lightweight_deletes_sync": "2",
     "session_timezone": "'UTC'",
+    "joined_subquery_requires_alias": "0",
     # Compiling the expressions of an insert takes far longer than running them.
     "compile_expressions": "0",
     "compile_aggregate_expressions": "0",
@@ -41,8 +49,11 @@ _WRITE_SETTINGS = {
     "min_insert_block_size_bytes": str(32 * 1024**2),
 }
 _READ_SETTINGS = {
+    **_LONG_STATEMENTS,
     "date_time_input_format": "'best_effort'",
     "session_timezone": "'UTC'",
+    # Tinybird joins subqueries and table functions without an alias.
+    "joined_subquery_requires_alias": "0",
     "output_format_json_quote_64bit_integers": "0",
     "output_format_json_quote_denormals": "0",
     # The documented default of Tinybird is Binary, other than that of ClickHouse.

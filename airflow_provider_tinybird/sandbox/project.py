@@ -6,7 +6,7 @@ from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import materialized
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.datafile import DatafileError, NodeKind, PipeFile, Project, load_project
+from airflow_provider_tinybird.sandbox.datafile import DatafileError, Flavor, NodeKind, PipeFile, Project, load_project
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError
 
 
@@ -15,8 +15,13 @@ def load(box: Sandbox, directory: Path) -> None:
 
     :raises DatafileError: for the first file that cannot be used, naming its line.
     """
-    box.project = load_project(directory)
+    box.project = load_project(directory, flavor_of(box))
     _load(box, box.project)
+
+
+def flavor_of(box: Sandbox) -> Flavor:
+    """The kind of workspace that the sandbox is."""
+    return Flavor.FORWARD if box.options.forward else Flavor.CLASSIC
 
 
 def reset(box: Sandbox) -> None:

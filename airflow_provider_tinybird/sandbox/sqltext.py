@@ -34,6 +34,8 @@ _SAFE_TABLE_FUNCTIONS = frozenset(
         *("null", "values", "view", "primes", "format", "input"),
     )
 )
+# The others tell of the machine and of other workspaces.
+_SYSTEM_TABLES = frozenset(("one", "numbers", "numbers_mt", "functions"))
 _TOKEN = re.compile(
     r"""(?P<space>\s+|(?:--|//|\#[!\ ])[^\n]*|/\*(?:(?!/\*|\*/).)*\*/)
       | (?P<string>'(?:[^'\\]|\\.|'')*')
@@ -157,7 +159,10 @@ def check_readable(sql: str, table_functions: Collection[str], databases: Collec
         if token.is_name and following == "(" and name in table_functions and name not in _SAFE_TABLE_FUNCTIONS:
             raise bad_request(f"The query is not allowed: function {token.value}() cannot be used here")
         after_dot = index > 0 and tokens[index - 1].text == "."
-        if token.is_name and following == "." and not after_dot and name in databases:
+        is_database = token.is_name and following == "." and not after_dot
+        if is_database and name == "system" and tokens[min(index + 2, len(tokens) - 1)].value in _SYSTEM_TABLES:
+            continue
+        if is_database and name in databases:
             raise bad_request(f"The query is not allowed: database {token.value} cannot be read")
 
 

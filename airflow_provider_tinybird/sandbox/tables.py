@@ -19,11 +19,13 @@ from airflow_provider_tinybird.sandbox.fitting import (
     insert_values,
     staging_columns,
     staging_select,
+    type_of,
 )
 from airflow_provider_tinybird.sandbox.formats import DataFile, source_of
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import condition_of, literal, quoted
 
+_PLAIN_COLUMNS = "allow_dimensions_outside_sorting_key"
 _ARGUMENTS = {
     "ReplacingMergeTree": ("ver", "is_deleted"),
     "SummingMergeTree": ("columns",),
@@ -101,8 +103,10 @@ def create_statement(datasource: DataSource, table: str) -> str:
     for key, clause in (("sampling_key", "SAMPLE BY"), ("ttl", "TTL")):
         if options.get(key):
             statement += f" {clause} {options[key]}"
-    settings = f", {options['settings']}" if options.get("settings") else ""
-    return f"{statement} SETTINGS allow_nullable_key = 1{settings}"
+    given = options.get("settings", "").strip()
+    # The last is a check of newer engines than Tinybird's: any column may stand beside the aggregates.
+    settings = [f"{name} = 1" for name in ("allow_nullable_key", _PLAIN_COLUMNS) if name not in given]
+    return f"{statement} SETTINGS {', '.join([*settings, *([given] if given else [])])}"
 
 
 def _key(text: str) -> str:
@@ -111,8 +115,15 @@ def _key(text: str) -> str:
 
 def column_definition(column: Column) -> str:
     """A column in a CREATE or an ALTER."""
-    default = f" DEFAULT {column.default}" if column.default is not None else ""
+    default = f" DEFAULT {_default(column)}" if column.default is not None else ""
     return f"{quoted(column.name)} {column.type}{default}{f' {column.codec}' if column.codec else ''}"
+
+
+def _default(column: Column) -> str:
+    # Newer engines than Tinybird's refuse an empty text as a date when the table is made.
+    if column.default and column.default.strip() == "''" and type_of(column.type).base.startswith("Date"):
+        return f"CAST(0, {literal(column.type)})"
+    return column.default or ""
 
 
 def drop_table(engine: Engine, table: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, t
 TOKEN_VARIABLE = "TB_LOCAL_WORKSPACE_TOKEN"  # noqa: S105 - the name of a variable
 NAME = "Tinybird_Local_Testing"
 USER_EMAIL = "local@tinybird.co"
-_FIXED_TOKENS = ("user token", "admin token", "workspace admin token")
+FIXED_TOKENS = ("user token", "admin token", "workspace admin token")
 
 
 class Workspace:
@@ -47,7 +48,7 @@ class Workspace:
         self.save()
 
     def _make_fixed_tokens(self) -> None:
-        for name in _FIXED_TOKENS:
+        for name in FIXED_TOKENS:
             known = next((token for token in self._tokens.values() if token.name == name), None)
             wanted = os.environ.get(TOKEN_VARIABLE) if name == "workspace admin token" else None
             if known is None or (wanted and known.value != wanted):
@@ -75,15 +76,30 @@ class Workspace:
         for pipe in project.pipes:
             known = self.pipes.get(pipe.name)
             self.pipes[pipe.name] = Pipe(pipe.name, pipe.nodes, pipe.description, True, *_identity(known))
+        self._load_tokens(project.grants())
         self.save()
+
+    def _load_tokens(self, grants: Mapping[str, frozenset[str]]) -> None:
+        """Let the tokens that a project names be as it says; one that was there keeps its text."""
+        for name, scopes in grants.items():
+            known = next((token for token in self._tokens.values() if token.name == name), None)
+            if known is None:
+                token_id = str(uuid.uuid4())
+                known = Token(name, new_token_text(self.user_id, token_id), scopes, token_id)
+            elif ADMIN in known.scopes:
+                continue
+            self._tokens[known.value] = replace(known, scopes=scopes, filters={}, from_project=True)
 
     def is_as_in(self, project: Project) -> bool:
         """Whether what came from a project is as it came."""
         datasources = {one.name: _as_loaded(one) for one in self.datasources.values() if one.from_project}
         pipes = {one.name: (one.nodes, one.description) for one in self.pipes.values() if one.from_project}
-        return datasources == _files(project) and pipes == {
-            one.name: (one.nodes, one.description) for one in project.pipes
-        }
+        tokens = {one.name: one.scopes for one in self._tokens.values() if one.from_project}
+        return (
+            datasources == _files(project)
+            and pipes == {one.name: (one.nodes, one.description) for one in project.pipes}
+            and tokens == {name: scopes for name, scopes in project.grants().items() if name not in FIXED_TOKENS}
+        )
 
     def drop_what_differs_from(self, project: Project) -> None:
         """Drop the data sources and pipes of a project that are not as they came."""
@@ -154,7 +170,7 @@ class Workspace:
 
         :raises ApiError: 403, for the tokens that the workspace always has.
         """
-        if old.name in _FIXED_TOKENS:
+        if old.name in FIXED_TOKENS:
             raise ApiError(403, f"The token '{old.name}' cannot be changed")
         with self._lock:
             self._tokens.pop(old.value, None)
@@ -302,7 +318,9 @@ class Workspace:
             for datasource in [one for one in self.datasources.values() if not one.from_project]:
                 self.drop(datasource)
             self.pipes = {name: one for name, one in self.pipes.items() if one.from_project}
-            self._tokens = {value: one for value, one in self._tokens.items() if one.name in _FIXED_TOKENS}
+            self._tokens = {
+                value: one for value, one in self._tokens.items() if one.from_project or one.name in FIXED_TOKENS
+            }
             self._variables = {}
             self.save()
 
