@@ -97,6 +97,8 @@ DYNAMODB_COLUMNS = (
     Column("_is_deleted", "UInt8", default="0"),
 )
 
+# Classic's releases, as databases: here all of them are the one workspace.
+_RELEASE = re.compile(r"\bv\d+_\d+_\d+\.(?=[A-Za-z_])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -274,6 +276,8 @@ def parse_pipe(text: str, path: Path, flavor: Flavor = Flavor.CLASSIC) -> PipeFi
         _refuse_classic(lines, path)
     nodes = tuple(_node(group, path) for group in groups)
     _check_nodes(nodes, groups, path)
+    if flavor is Flavor.CLASSIC:
+        nodes = tuple(replace(node, sql=_RELEASE.sub("", node.sql)) for node in nodes)
     if flavor is Flavor.CLASSIC and all(node.kind is NodeKind.STANDARD for node in nodes):
         nodes = (*nodes[:-1], replace(nodes[-1], kind=NodeKind.ENDPOINT))
     return PipeFile(

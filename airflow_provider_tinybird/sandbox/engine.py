@@ -29,8 +29,16 @@ _LONG_STATEMENTS = {
     "max_ast_elements": "5000000",
     "max_expanded_ast_elements": "5000000",
 }
+# Tinybird takes values of JSON columns as keys, and joins subqueries and table functions without an alias.
+_LENIENT = {
+    "joined_subquery_requires_alias": "0",
+    "allow_suspicious_types_in_group_by": "1",
+    "allow_suspicious_types_in_order_by": "1",
+    "allow_dynamic_type_in_join_keys": "1",
+}
 _WRITE_SETTINGS = {
     **_LONG_STATEMENTS,
+    **_LENIENT,
     # Tinybird takes ISO 8601 with T and Z for DateTime columns, not only the form of ClickHouse.
     "date_time_input_format": "'best_effort'",
     "cast_string_to_date_time_mode": "'best_effort'",
@@ -38,7 +46,6 @@ _WRITE_SETTINGS = {
     "mutations_sync": "2",
     "lightweight_deletes_sync": "2",
     "session_timezone": "'UTC'",
-    "joined_subquery_requires_alias": "0",
     # Compiling the expressions of an insert takes far longer than running them.
     "compile_expressions": "0",
     "compile_aggregate_expressions": "0",
@@ -50,10 +57,9 @@ _WRITE_SETTINGS = {
 }
 _READ_SETTINGS = {
     **_LONG_STATEMENTS,
+    **_LENIENT,
     "date_time_input_format": "'best_effort'",
     "session_timezone": "'UTC'",
-    # Tinybird joins subqueries and table functions without an alias.
-    "joined_subquery_requires_alias": "0",
     "output_format_json_quote_64bit_integers": "0",
     "output_format_json_quote_denormals": "0",
     # The documented default of Tinybird is Binary, other than that of ClickHouse.

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import materialized
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.datafile import DatafileError, Flavor, NodeKind, PipeFile, Project, load_project
+from airflow_provider_tinybird.sandbox.compose import Composer
+from airflow_provider_tinybird.sandbox.datafile import (
+    Column,
+    DatafileError,
+    DatasourceFile,
+    Flavor,
+    NodeKind,
+    PipeFile,
+    Project,
+    load_project,
+)
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError
+from airflow_provider_tinybird.sandbox.sql import checked
 
 
 def load(box: Sandbox, directory: Path) -> None:
@@ -39,12 +51,57 @@ def reset(box: Sandbox) -> None:
 
 def _load(box: Sandbox, project: Project) -> None:
     box.workspace.load(project)
-    for file in project.pipes:
+    waiting = list(project.pipes)
+    while waiting:
+        # A view can read what another one fills, and only the engine knows the columns of that where no file has them.
+        failed: list[PipeFile] = []
+        problems: list[DatafileError] = []
+        for file in waiting:
+            try:
+                _load_pipe(box, file)
+            except DatafileError as error:
+                failed.append(file)
+                problems.append(error)
+        if len(failed) == len(waiting):
+            raise problems[0]
+        waiting = failed
+
+
+def _load_pipe(box: Sandbox, file: PipeFile) -> None:
+    try:
+        if not box.options.forward:
+            _make_targets(box, file)
         _check_targets(box, file)
-        try:
-            materialized.create_views(box, box.workspace.pipe(file.name))
-        except (ApiError, EngineError) as error:
-            raise DatafileError(file.source, 1, error.text) from None
+        materialized.create_views(box, box.workspace.pipe(file.name))
+    except (ApiError, EngineError) as error:
+        raise DatafileError(file.source, 1, error.text) from None
+
+
+def _make_targets(box: Sandbox, file: PipeFile) -> None:
+    """Make the data sources of materialized nodes that have no file, as Classic does: with the columns of the node's query."""
+    pipe = box.workspace.pipe(file.name)
+    for view in materialized.views_of(pipe):
+        if view.target in box.workspace.datasources or box.project is None:
+            continue
+        select = checked(box, Composer(box.workspace, {}).pipe(pipe, view.node))
+        settings = view.node.settings
+        made = DatasourceFile(
+            name=view.target,
+            description="",
+            columns=tuple(Column(name, kind) for name, kind in box.engine.check(select)),
+            engine=settings.get("engine") or "MergeTree",
+            engine_options={
+                key.removeprefix("engine_"): value
+                for key, value in settings.items()
+                if key.startswith("engine_") and value
+            },
+            forward_query=None,
+            tokens=(),
+            shared_with=(),
+            source=file.source,
+        )
+        box.workspace.load(Project((made,), ()))
+        box.project = replace(box.project, datasources=(*box.project.datasources, made))
 
 
 def _check_targets(box: Sandbox, file: PipeFile) -> None:

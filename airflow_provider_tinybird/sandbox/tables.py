@@ -25,6 +25,12 @@ from airflow_provider_tinybird.sandbox.formats import DataFile, source_of
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import condition_of, literal, quoted
 
+_QUARANTINE = {
+    "c__error_column": "Array(String)",
+    "c__error": "Array(String)",
+    "c__import_id": "Nullable(String)",
+    "insertion_date": "DateTime DEFAULT now()",
+}
 _PLAIN_COLUMNS = "allow_dimensions_outside_sorting_key"
 _ARGUMENTS = {
     "ReplacingMergeTree": ("ver", "is_deleted"),
@@ -68,10 +74,12 @@ def create_table(engine: Engine, datasource: DataSource) -> None:
     """
     _check_definition(engine, datasource)
     engine.run(create_statement(datasource, datasource.name))
-    listed = ", ".join(f"{quoted(column.name)} Nullable(String)" for column in datasource.columns)
+    names = {column.name for column in datasource.columns}
+    columns = [f"{name} {kind}" for name, kind in _QUARANTINE.items() if name not in names]
+    columns += [f"{quoted(column.name)} Nullable(String)" for column in datasource.columns]
+    order = "tuple()" if "insertion_date" in names else "insertion_date"
     engine.run(
-        f"CREATE TABLE IF NOT EXISTS {qualified(datasource.quarantine)} (c__error_column Array(String), c__error Array(String),"
-        f" c__import_id Nullable(String), insertion_date DateTime DEFAULT now(), {listed}) ENGINE = MergeTree ORDER BY insertion_date"
+        f"CREATE TABLE IF NOT EXISTS {qualified(datasource.quarantine)} ({', '.join(columns)}) ENGINE = MergeTree ORDER BY {order}"
     )
 
 
