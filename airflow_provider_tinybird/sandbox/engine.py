@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -99,7 +100,8 @@ class Engine:
     def __init__(self, path: Path, query_timeout: float = 10.0) -> None:
         # The engine takes its time zone from here at start; text without an offset is UTC in Tinybird.
         os.environ["TZ"] = "UTC"
-        from chdb.session import Session
+        with _hidden("pyarrow"):  # it is for results as tables, which nobody asks for here, and takes long to load
+            from chdb.session import Session
 
         self._open_session: Callable[[str], Any] = Session
         self._path = path
@@ -244,6 +246,19 @@ class Engine:
             if session in self._sessions:
                 self._sessions.remove(session)
         session.cleanup()
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """A module as if it were not installed, unless it is loaded already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _read(result: Any, most_bytes: int | None) -> ReadResult:

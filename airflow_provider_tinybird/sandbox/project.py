@@ -20,6 +20,7 @@ from airflow_provider_tinybird.sandbox.datafile import (
 )
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError
 from airflow_provider_tinybird.sandbox.sql import checked
+from airflow_provider_tinybird.sandbox.tables import drop_table, tables_of
 
 
 def load(box: Sandbox, directory: Path) -> None:
@@ -51,6 +52,10 @@ def reset(box: Sandbox) -> None:
 
 def _load(box: Sandbox, project: Project) -> None:
     box.workspace.load(project)
+    left = tables_of(box.engine)  # by an earlier run with the same data directory
+    for view in (view for file in project.pipes for view in materialized.views_of(box.workspace.pipe(file.name))):
+        if view.table in left:
+            drop_table(box.engine, view.table)
     waiting = list(project.pipes)
     while waiting:
         # A view can read what another one fills, and only the engine knows the columns of that where no file has them.
@@ -74,6 +79,7 @@ def _load_pipe(box: Sandbox, file: PipeFile) -> None:
         _check_targets(box, file)
         materialized.create_views(box, box.workspace.pipe(file.name))
     except (ApiError, EngineError) as error:
+        materialized.drop_views(box, box.workspace.pipe(file.name))  # of several, those before the one that failed
         raise DatafileError(file.source, 1, error.text) from None
 
 

@@ -230,11 +230,9 @@ def swapped_in(engine: Engine, datasource: DataSource) -> Iterator[str]:
         drop_table(engine, copy)
 
 
-def table_exists(engine: Engine, table: str) -> bool:
-    """Whether the workspace has a table of this name."""
-    return bool(
-        engine.rows(f"SELECT 1 FROM system.tables WHERE database = {literal(DATABASE)} AND name = {literal(table)}")
-    )
+def tables_of(engine: Engine) -> set[str]:
+    """The tables of the workspace, by name."""
+    return {row["name"] for row in engine.rows(f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)}")}
 
 
 def size_of(engine: Engine, table: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_
 from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
 from airflow_provider_tinybird.sandbox.references import References
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, Variable, now, resource_id
-from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, table_exists
+from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, tables_of
 
 TOKEN_VARIABLE = "TB_LOCAL_WORKSPACE_TOKEN"  # noqa: S105 - the name of a variable
 NAME = "Tinybird_Local_Testing"
@@ -63,6 +63,7 @@ class Workspace:
 
         :raises DatafileError: when the engine refuses the schema of a data source, or another one has its name already.
         """
+        tables = tables_of(self._engine)
         for file in project.datasources:
             before = self.datasources.get(file.name)
             loaded = _from_file(file, before)
@@ -70,7 +71,7 @@ class Workspace:
                 reason = f"data source {file.name} has another schema in the data directory: use another --data, or an empty one"
                 raise DatafileError(file.source, 1, reason)
             try:
-                self._create(loaded)
+                self._create(loaded, tables)
             except (ApiError, EngineError) as error:
                 raise DatafileError(file.source, 1, error.text) from None
         for pipe in project.pipes:
@@ -256,13 +257,17 @@ class Workspace:
                 raise bad_request(error.text) from None
             self.save()
 
-    def _create(self, datasource: DataSource) -> None:
+    def _create(self, datasource: DataSource, tables: Collection[str] = ()) -> None:
+        """Make a data source.
+
+        :param tables: those that there are, of which one may have its name.
+        """
         for column in datasource.columns:
             try:
                 parse_jsonpath(column.jsonpath or "$")
             except JsonPathError as error:
                 raise bad_request(f"column '{column.name}': {error}") from None
-        if not table_exists(self._engine, datasource.name) or not table_exists(self._engine, datasource.quarantine):
+        if datasource.name not in tables or datasource.quarantine not in tables:
             create_table(self._engine, datasource)
         self.datasources[datasource.name] = datasource
 
