@@ -38,6 +38,7 @@ from airflow_provider_tinybird.sandbox import (
     setups,
     sink,
     sql,
+    sql_tools,
     tags,
     tokens_api,
     variables,
@@ -58,6 +59,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v0/user/workspaces", local.list_workspaces),
     ("GET", "/v1/user/workspaces", local.list_workspaces),
     ("POST", "/v1/workspaces", local.create_workspace),
+    ("GET", "/v0/workspaces/{id}", local.get_workspace),
+    ("GET", "/v1/workspaces/{id}", local.get_workspace),
     ("DELETE", "/v1/workspaces/{id}", organizations.delete_workspace),
     ("GET", "/v0/organizations", organizations.list_organizations),
     ("GET", "/v0/organizations/{id}/members", organizations.list_members),
@@ -151,6 +154,12 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v0/pipes/{name}/nodes/{node}/population", populate.run_populate),
     ("GET", "/v0/sql", sql.run_sql),
     ("POST", "/v0/sql", sql.run_sql),
+    ("GET", "/v0/sql_tables", sql_tools.tables),
+    ("POST", "/v0/sql_tables", sql_tools.tables),
+    ("POST", "/v0/sql_replace", sql_tools.replace_tables),
+    ("GET", "/v0/sql_format", sql_tools.format_sql),
+    ("POST", "/v0/sql_format", sql_tools.format_sql),
+    ("POST", "/v0/sql_copy", copies.copy_of_sql),
     ("POST", "/sandbox/faults", control.add_faults),
     ("DELETE", "/sandbox/faults", control.clear_faults),
     ("POST", "/sandbox/jobs", control.plan_jobs),
@@ -184,7 +193,9 @@ def make_app(box: Sandbox) -> ASGIApp:
                 scope, receive, send
             )
             return
-        if scope["type"] == "http" and any(key == b"transfer-encoding" for key, _ in scope["headers"]):
+        if box.options.require_content_length and any(
+            key == b"transfer-encoding" for key, _ in scope.get("headers", ())
+        ):
             await _error(ApiError(411, "The body has no Content-Length: send it whole, and not in chunks"))(
                 scope, receive, send
             )

@@ -37,6 +37,7 @@ class Options:
     :param url_timeout: seconds that reading a URL may take.
     :param events_per_second: requests to the Events API for each data source; None for any number.
     :param imports_per_minute: creates, appends and replaces together; None for any number.
+    :param require_content_length: refuse bodies that come in chunks.
     :param faults: JSON of what goes wrong from the start on, and again after each reset.
     """
 
@@ -51,6 +52,7 @@ class Options:
     url_timeout: float = 60.0
     events_per_second: int | None = None
     imports_per_minute: int | None = None
+    require_content_length: bool = False
     faults: bytes | None = None
 
 

@@ -138,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
         help="creates, appends and replaces together, then 429; Tinybird documents 5 (default: any number)",
     )
     parser.add_argument(
+        "--require-content-length",
+        action="store_true",
+        help="answer 411 to a body that comes in chunks, as a proxy in front of Tinybird may (default: take it)",
+    )
+    parser.add_argument(
         "--faults",
         type=Path,
         metavar="FILE",
@@ -228,6 +233,7 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
         url_timeout=options.url_timeout,
         events_per_second=options.events_per_second,
         imports_per_minute=options.imports_per_minute,
+        require_content_length=options.require_content_length,
         faults=_read(options.faults),
     )
     try:

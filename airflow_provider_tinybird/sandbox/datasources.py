@@ -15,19 +15,22 @@ from airflow_provider_tinybird.sandbox.sqltext import quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
+# Clients read these also when they ask for others.
+_ALWAYS = ("id", "name", "engine", "type")
+
 
 def list_datasources(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/datasources``: those that the token can read; ``attrs`` picks members."""
     token = call.caller
     found = [described(box, one) for one in box.workspace.datasources.values() if _visible(token, one)]
-    return json_answer({"datasources": [picked(one, call.params(), ("id", "name")) for one in found]})
+    return json_answer({"datasources": [picked(one, call.params(), _ALWAYS) for one in found]})
 
 
 def get_datasource(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/datasources/{name}``."""
     datasource = box.workspace.datasource(call.path_values["name"])
     call.caller.require(read_scope(datasource.name), append_scope(datasource.name), CREATE)
-    return json_answer(picked(described(box, datasource), call.params(), ("id", "name")))
+    return json_answer(picked(described(box, datasource), call.params(), _ALWAYS))
 
 
 def truncate(box: Sandbox, call: Call) -> Answer:
@@ -47,14 +50,16 @@ def drop(box: Sandbox, call: Call) -> Answer:
     refuse_in_forward(box)
     params = call.params()
     users = used_by(box, datasource)
-    if users and not flag(params, "force"):
+    if users and not flag(params, "dry_run") and not flag(params, "force"):
         names = ", ".join(user["name"] for user in users)
         raise ApiError(
             409, f"The Data Source '{datasource.name}' is used by {names}: drop them first, or give force=true"
         )
-    if not flag(params, "dry_run"):
-        with box.engine.locked(datasource.name):
-            box.workspace.drop(datasource)
+    if flag(params, "dry_run"):
+        found = {"id": datasource.id, "name": datasource.name, "dependent_pipes": [user["name"] for user in users]}
+        return json_answer(found)
+    with box.engine.locked(datasource.name):
+        box.workspace.drop(datasource)
     return Answer(204)
 
 

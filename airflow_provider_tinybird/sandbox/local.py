@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import ADMIN
 from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.errors import not_found
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer, needed
 from airflow_provider_tinybird.sandbox.workspace import NAME, USER_EMAIL
 
@@ -35,6 +36,19 @@ def list_workspaces(box: Sandbox, call: Call) -> Answer:
     }
     if flag(call.params(), "with_organization"):
         found |= {"organization_id": None, "organization_name": None}
+    return json_answer(found)
+
+
+def get_workspace(box: Sandbox, call: Call) -> Answer:
+    """``GET /v1/workspaces/{id}``, in Classic ``/v0/workspaces/{id}``: by id or name; with its token on ``with_token=true``."""
+    call.caller.require(ADMIN)
+    wanted = call.path_values["id"]
+    name = next((name for name in workspace_names(box) if wanted in (name, id_of(box, name))), None)
+    if name is None:
+        raise not_found("Workspace", wanted)
+    found = described(box, name)
+    if not flag(call.params(), "with_token"):
+        del found["token"]
     return json_answer(found)
 
 
@@ -73,4 +87,7 @@ def described(box: Sandbox, name: str) -> dict[str, Any]:
         "user_email": USER_EMAIL,
         "main": None,
         "is_branch": False,
+        "members": [
+            {"id": box.workspace.user_id, "email": USER_EMAIL, "name": USER_EMAIL, "role": "admin", "active": True}
+        ],
     }

@@ -21,7 +21,7 @@ def list_pipes(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/pipes``: those that the token can read; ``attrs`` and ``node_attrs`` pick members of pipes and of nodes."""
     token, params = call.caller, call.params()
     # Clients that ask for members of nodes read the nodes, also when they leave them out of attrs.
-    always = ("id", "name", "nodes") if params.get("node_attrs") else ("id", "name")
+    always = ("id", "name", "url", *(("nodes",) if params.get("node_attrs") else ()))
     shown = []
     for pipe in box.workspace.pipes.values():
         if token.allows(PIPES_CREATE, pipe_read_scope(pipe.name)):
@@ -93,7 +93,7 @@ def get_pipe_file(box: Sandbox, call: Call) -> Answer:
     """``GET /v1/pipes/{name}.pipe``: as the text of a file."""
     pipe = box.workspace.pipe(call.path_values["name"])
     call.caller.require(pipe_read_scope(pipe.name), PIPES_CREATE)
-    return Answer(200, text_of_pipe(pipe).encode(), "text/plain; charset=utf-8")
+    return Answer(200, text_of_pipe(pipe).encode(), "text/plain")
 
 
 def change(box: Sandbox, old: Pipe, new: Pipe) -> None:

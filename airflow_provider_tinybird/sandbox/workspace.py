@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import jwt, state
-from airflow_provider_tinybird.sandbox.auth import ADMIN, Grants, Token, new_token_text
+from airflow_provider_tinybird.sandbox.auth import ADMIN, CREATE, Grants, Token, new_token_text
 from airflow_provider_tinybird.sandbox.datafile import DatafileError, DatasourceFile, Project, name_problem
 from airflow_provider_tinybird.sandbox.engine import Engine
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request
 from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
 from airflow_provider_tinybird.sandbox.references import References
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, Variable, now, resource_id
@@ -23,7 +23,14 @@ from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, t
 TOKEN_VARIABLE = "TB_LOCAL_WORKSPACE_TOKEN"  # noqa: S105 - the name of a variable
 NAME = "Tinybird_Local_Testing"
 USER_EMAIL = "local@tinybird.co"
-FIXED_TOKENS = ("user token", "admin token", "workspace admin token")
+# Those that Tinybird Local knows, and those that each workspace of Tinybird has at first.
+FIXED_TOKENS = {
+    "user token": ADMIN,
+    "admin token": ADMIN,
+    "workspace admin token": ADMIN,
+    f"admin {USER_EMAIL}": ADMIN,
+    "create datasource token": CREATE,
+}
 
 
 class Workspace:
@@ -48,7 +55,7 @@ class Workspace:
         self.save()
 
     def _make_fixed_tokens(self) -> None:
-        for name in FIXED_TOKENS:
+        for name, scope in FIXED_TOKENS.items():
             known = next((token for token in self._tokens.values() if token.name == name), None)
             wanted = os.environ.get(TOKEN_VARIABLE) if name == "workspace admin token" else None
             if known is None or (wanted and known.value != wanted):
@@ -56,7 +63,7 @@ class Workspace:
                     del self._tokens[known.value]
                 token_id = str(uuid.uuid4())
                 value = wanted or new_token_text(self.user_id, token_id)
-                self._tokens[value] = Token(name, value, frozenset({ADMIN}), token_id)
+                self._tokens[value] = Token(name, value, frozenset({scope}), token_id)
 
     def load(self, project: Project) -> None:
         """Take over the resources of a project.
@@ -159,12 +166,13 @@ class Workspace:
     def token_named(self, name_or_id: str) -> Token:
         """A token by name, id, or its text.
 
-        :raises ApiError: 404.
+        :raises ApiError: 403, as Tinybird answers for a token that there is not.
         """
         for token in self.tokens():
             if name_or_id in (token.name, token.id, token.value):
                 return token
-        raise ApiError(404, "Token not found")  # what was asked for can be the text of a token
+        # Without what was asked for, which can be the text of a token.
+        raise ApiError(403, "Token has not enough permissions to get information about this token")
 
     def put_token(self, old: Token, new: Token | None) -> None:
         """Let a token take another's place; None for none.
@@ -220,7 +228,7 @@ class Workspace:
         """
         found = self.find_datasource(name_or_id)
         if found is None:
-            raise not_found("Data Source", name_or_id)
+            raise ApiError(404, f'Data Source "{name_or_id}" does not exist')
         return found
 
     def datasource_or_quarantine(self, name_or_id: str) -> DataSource:
@@ -240,7 +248,7 @@ class Workspace:
         """
         found = self.pipes.get(name_or_id) or next((one for one in self.pipes.values() if one.id == name_or_id), None)
         if found is None:
-            raise not_found("Pipe", name_or_id)
+            raise ApiError(404, f"The pipe '{name_or_id}' does not exist")
         return found
 
     def create(self, datasource: DataSource) -> None:
