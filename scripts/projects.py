@@ -198,9 +198,8 @@ def main(folders: Sequence[str]) -> int:
     endpoints = sum(len(one.endpoints) for one in found)
     failed = sum(len(set(one.endpoints) & {problem.name for problem in one.failed}) for one in found)
     loaded = sum(bool(one.workspace) for one in found)
-    print(
-        f"\n{loaded} of {len(found)} projects load; {endpoints - failed} of {endpoints} endpoints answer, or refuse for the project's reason"
-    )
+    print(f"\n{loaded} of {len(found)} projects load")
+    print(f"{endpoints - failed} of {endpoints} endpoints answer, or refuse for the project's own reason")
     return int(any(one.is_bad for one in found))
 
 

@@ -24,12 +24,22 @@ class Composer:
     :param workspace: brings the pipes by name, and the values of the variables.
     :param parameters: values for the templates.
     :param token: brings values that its holder cannot change, and conditions on what pipes answer.
+    :param pipes: instead of those of the workspace.
+    :param tables: tables that stand in for data sources, by name.
     """
 
-    def __init__(self, workspace: Workspace, parameters: Mapping[str, str], token: Token | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        parameters: Mapping[str, str],
+        token: Token | None = None,
+        pipes: Mapping[str, Pipe] | None = None,
+        tables: Mapping[str, str] | None = None,
+    ) -> None:
         self._fixed = token.fixed_params if token else {}
         self._filters = token.filters_of("PIPES:READ") if token else {}
-        self._pipes: Mapping[str, Pipe] = workspace.pipes
+        self._pipes: Mapping[str, Pipe] = workspace.pipes if pipes is None else pipes
+        self._tables = dict(tables or {})
         self._secrets = workspace.secrets()
         self._references = workspace.references
         self._parameters = parameters
@@ -44,7 +54,7 @@ class Composer:
         tables = {RESULT: self.pipe(pipeline)} if pipeline else {}
         reading = self._references.of(sql, {*self._pipes, *tables})
         tables.update({name: self._other(name, ()) for name in sorted(reading.names & self._pipes.keys())})
-        return _composed(tables, {}, sql, {sql: reading})
+        return _composed(tables, {}, sql, {sql: reading}, self._tables)
 
     def pipe(self, pipe: Pipe, node: NodeFile | None = None, tables: Mapping[str, str] | None = None) -> str:
         """A pipe as one query.
@@ -74,7 +84,7 @@ class Composer:
         if pipe.name in above:
             raise bad_request(f"Pipe '{pipe.name}' reads itself, by way of {' -> '.join((*above, pipe.name))}")
         nodes = {one.name: one for one in pipe.nodes}
-        known = {*nodes, *tables, *self._pipes}
+        known = {*nodes, *tables, *self._pipes, *self._tables}
         queries: dict[str, str] = {}
         readings: dict[str, Reading] = {}
 
@@ -92,7 +102,7 @@ class Composer:
         read = {name for reading in readings.values() for name in reading.names} - nodes.keys()
         tables = {name: query for name, query in tables.items() if name in read}
         tables.update({name: self._other(name, (*above, pipe.name)) for name in sorted(read & self._pipes.keys())})
-        return _composed(tables, queries, last, readings)
+        return _composed(tables, queries, last, readings, self._tables)
 
     def _other(self, name: str, above: Sequence[str]) -> str:
         pipe = self._pipes[name]
@@ -103,15 +113,23 @@ class Composer:
         return f"SELECT * FROM (\n{query}\n) WHERE ({condition}\n)" if condition else query  # noqa: S608 - the caller checks it
 
 
-def _composed(tables: Mapping[str, str], queries: Mapping[str, str], last: str, readings: Mapping[str, Reading]) -> str:
+def _composed(
+    tables: Mapping[str, str],
+    queries: Mapping[str, str],
+    last: str,
+    readings: Mapping[str, Reading],
+    stand_ins: Mapping[str, str],
+) -> str:
     """Tables and queries in front of the last one, as CTEs.
 
     :param queries: by name; each may read the tables, and the queries before it.
     :param readings: what the queries read, by their text.
+    :param stand_ins: tables that are read instead of others.
     """
     # The engine takes a name for one CTE only: where a query has one of its own, ours is called otherwise.
     own = {name for reading in readings.values() for name in reading.own}
-    other = {name: f"{name}{_OURS}" for name in (*tables, *queries) if name in own}
+    ours = {name: f"{name}{_OURS}" for name in (*tables, *queries) if name in own}
+    other = {**{name: table for name, table in stand_ins.items() if name not in tables and name not in queries}, **ours}
     renamed = {other.get(name, name): replaced(query, readings[query], other) for name, query in queries.items()}
     return with_tables(
         {**{other.get(name, name): query for name, query in tables.items()}, **renamed},

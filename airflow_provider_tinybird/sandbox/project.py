@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import materialized
-from airflow_provider_tinybird.sandbox.box import Sandbox
+from airflow_provider_tinybird.sandbox.box import Deployment, Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import (
     Column,
@@ -29,7 +29,8 @@ def load(box: Sandbox, directory: Path) -> None:
     :raises DatafileError: for the first file that cannot be used, naming its line.
     """
     box.project = load_project(directory, flavor_of(box))
-    _load(box, box.project)
+    use(box, box.project)
+    box.first_project = box.project
 
 
 def flavor_of(box: Sandbox) -> Flavor:
@@ -39,6 +40,10 @@ def flavor_of(box: Sandbox) -> Flavor:
 
 def reset(box: Sandbox) -> None:
     """Drop what was made over HTTP; what of the project was changed or dropped is as in its files again. Rows are left alone."""
+    if len(box.deployments) > 1:
+        box.deployments[:] = [Deployment("0", status="data_ready", live=True)]
+    if box.project is not box.first_project:
+        box.project = box.first_project or Project((), ())
     for pipe in list(box.workspace.pipes.values()):
         if not pipe.from_project:
             materialized.drop_views(box, pipe)
@@ -47,10 +52,14 @@ def reset(box: Sandbox) -> None:
         for pipe in list(box.workspace.pipes.values()):
             materialized.drop_views(box, pipe)
         box.workspace.drop_what_differs_from(box.project)
-        _load(box, box.project)
+        use(box, box.project)
 
 
-def _load(box: Sandbox, project: Project) -> None:
+def use(box: Sandbox, project: Project) -> None:
+    """Let the workspace have the resources of a project.
+
+    :raises DatafileError: for the first that the engine refuses.
+    """
     box.workspace.load(project)
     left = tables_of(box.engine)  # by an earlier run with the same data directory
     for view in (view for file in project.pipes for view in materialized.views_of(box.workspace.pipe(file.name))):

@@ -73,7 +73,7 @@ class Workspace:
         tables = tables_of(self._engine)
         for file in project.datasources:
             before = self.datasources.get(file.name)
-            loaded = _from_file(file, before)
+            loaded = datasource_of(file, before)
             if before and _definition(before) != _definition(loaded):
                 reason = f"data source {file.name} has another schema in the data directory: use another --data, or an empty one"
                 raise DatafileError(file.source, 1, reason)
@@ -117,6 +117,15 @@ class Workspace:
                 if files.get(datasource.name) != _as_loaded(datasource):
                     self.drop(datasource)
             self.pipes = {}
+
+    def forget_of_the_project(self, project: Project) -> None:
+        """Drop pipes and tokens of the project before that another one does not have; its data sources are left alone."""
+        pipes, grants = {one.name for one in project.pipes}, project.grants()
+        with self._lock:
+            self.pipes = {name: one for name, one in self.pipes.items() if name in pipes or not one.from_project}
+            self._tokens = {
+                value: one for value, one in self._tokens.items() if one.name in grants or not one.from_project
+            }
 
     def save(self) -> None:
         """Write what a later run with the same data directory must know."""
@@ -342,7 +351,11 @@ def _identity(known: DataSource | Pipe | None) -> tuple[str, datetime]:
     return (known.id, known.created_at) if known else (resource_id(), now())
 
 
-def _from_file(file: DatasourceFile, before: DataSource | None) -> DataSource:
+def datasource_of(file: DatasourceFile, before: DataSource | None) -> DataSource:
+    """The data source that a file is for.
+
+    :param before: the one that there is by this name, whose id it takes over.
+    """
     return DataSource(
         file.name,
         file.columns,
@@ -356,7 +369,7 @@ def _from_file(file: DatasourceFile, before: DataSource | None) -> DataSource:
 
 
 def _files(project: Project) -> dict[str, tuple[object, ...]]:
-    return {file.name: _as_loaded(_from_file(file, None)) for file in project.datasources}
+    return {file.name: _as_loaded(datasource_of(file, None)) for file in project.datasources}
 
 
 def _as_loaded(datasource: DataSource) -> tuple[object, ...]:
