@@ -23,7 +23,16 @@ def list_datasources(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/datasources``: those that the token can read; ``attrs`` picks members."""
     token = call.caller
     found = [described(box, one) for one in box.workspace.datasources.values() if _visible(token, one)]
+    wanted = call.params().get("attrs", "")
+    if wanted and "engine" not in wanted.split(","):
+        found = [{**one, "engine": _short_engine(one["engine"])} for one in found]
     return json_answer({"datasources": [picked(one, call.params(), _ALWAYS) for one in found]})
+
+
+def _short_engine(engine: Mapping[str, str]) -> dict[str, str | None]:
+    """The engine as lists have it that were not asked for it: its keys by the names of project files."""
+    keys = {f"engine_{key}": engine.get(key) for key in ("sorting_key", "partition_key", "primary_key")}
+    return {"engine": engine["engine"], **keys}
 
 
 def get_datasource(box: Sandbox, call: Call) -> Answer:

@@ -79,7 +79,7 @@ def test_the_tokens_of_a_new_workspace(client):
 def test_members_that_a_list_has_anyway(client):
     """A client asks for some members of data sources and pipes, and reads the engine and the URL all the same."""
     [first, *_] = client.get("/v0/datasources", params={"attrs": "id,name,description,columns"}).json()["datasources"]
-    assert first["engine"]["engine"]
+    assert first["engine"].keys() == {"engine", "engine_sorting_key", "engine_partition_key", "engine_primary_key"}
     [first, *_] = client.get("/v0/pipes", params={"attrs": "id,name,description,type,endpoint"}).json()["pipes"]
     assert first["url"].endswith(f"/v0/pipes/{first['name']}.json")
 
