@@ -158,6 +158,8 @@ def _is_own(reason: str, texts: str) -> bool:
     :param texts: the SQL of the project, where the message of an error() stands.
     """
     message = reason.split(": ", 2)[-1]
+    if "DB::Exception" in message:
+        return False
     parts = [part.strip() for part in re.split(r'["{}\']|: ', message)]
     return any(text in message for text in NEEDS) or any(len(one) >= LEAST_MESSAGE and one in texts for one in parts)
 
@@ -198,6 +200,8 @@ def main(folders: Sequence[str]) -> int:
     endpoints = sum(len(one.endpoints) for one in found)
     failed = sum(len(set(one.endpoints) & {problem.name for problem in one.failed}) for one in found)
     loaded = sum(bool(one.workspace) for one in found)
+    own = [f"{one.name}: {problem.name}: {problem.reason}" for one in found for problem in one.problems if problem.own]
+    print("\n".join(["", "The project's own reasons:", *own]) if own else "")
     print(f"\n{loaded} of {len(found)} projects load")
     print(f"{endpoints - failed} of {endpoints} endpoints answer, or refuse for the project's own reason")
     return int(any(one.is_bad for one in found))

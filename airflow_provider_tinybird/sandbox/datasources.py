@@ -16,7 +16,7 @@ from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 # Clients read these also when they ask for others.
-_ALWAYS = ("id", "name", "engine", "type")
+_ALWAYS = ("id", "name", "engine", "type", "indexes", "new_columns_detected", "quarantine_rows")
 
 
 def list_datasources(box: Sandbox, call: Call) -> Answer:
@@ -25,14 +25,16 @@ def list_datasources(box: Sandbox, call: Call) -> Answer:
     found = [described(box, one) for one in box.workspace.datasources.values() if _visible(token, one)]
     wanted = call.params().get("attrs", "")
     if wanted and "engine" not in wanted.split(","):
-        found = [{**one, "engine": _short_engine(one["engine"])} for one in found]
+        found = [_listed(one) for one in found]
     return json_answer({"datasources": [picked(one, call.params(), _ALWAYS) for one in found]})
 
 
-def _short_engine(engine: Mapping[str, str]) -> dict[str, str | None]:
-    """The engine as lists have it that were not asked for it: its keys by the names of project files."""
+def _listed(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """A data source in a list of some members, as clients read it: the keys of the engine by the names of project files."""
+    engine = shown["engine"]
     keys = {f"engine_{key}": engine.get(key) for key in ("sorting_key", "partition_key", "primary_key")}
-    return {"engine": engine["engine"], **keys}
+    columns = [{key: value for key, value in column.items() if key != "auto"} for column in shown["columns"]]
+    return {**shown, "engine": {"engine": engine["engine"], **keys}, "columns": columns}
 
 
 def get_datasource(box: Sandbox, call: Call) -> Answer:

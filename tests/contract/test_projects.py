@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sandbox_process import SandboxProcess
 
-from airflow_provider_tinybird.sandbox.process import SandboxStartError
+from airflow_provider_tinybird.sandbox.testing import SandboxError, SandboxStartError, TinybirdSandbox
 
 PROJECTS = Path(__file__).parents[1] / "conformance" / "projects"
 
@@ -216,3 +216,14 @@ def test_wide_rows(tmp_path):
         assert answer.json() == {"successful_rows": 1, "quarantined_rows": 0}
         sql = "SELECT c0, c899 FROM wide FORMAT TSV"
         assert httpx.get(f"{url}/v0/sql", headers=headers, params={"q": sql}).text == "0\t899\n"
+
+
+def test_the_text_of_a_token_of_the_project():
+    """What the fixture of users' tests gives for the connection of a DAG."""
+    with TinybirdSandbox(PROJECTS / "classic") as box:
+        with httpx.Client(
+            base_url=box.base_url, headers={"Authorization": f"Bearer {box.project_token('reader')}"}
+        ) as client:
+            assert client.get("/v0/pipes/latest__v2.json").status_code == 200
+        with pytest.raises(SandboxError):
+            box.project_token("nobody")
