@@ -205,7 +205,9 @@ def _changes(old: Project, new: Project) -> dict[str, list[str]]:
         found[f"new_{kind}_names"] = [name for name in given if name not in known]
         found[f"changed_{kind}_names"] = [name for name in given if name in known and given[name] != known[name]]
         found[f"deleted_{kind}_names"] = [name for name in known if name not in given]
-    connectors: dict[str, list[str]] = {f"{change}_data_connector_names": [] for change in ("new", "changed", "deleted")}
+    connectors: dict[str, list[str]] = {
+        f"{change}_data_connector_names": [] for change in ("new", "changed", "deleted")
+    }
     return {**found, **connectors}
 
 
