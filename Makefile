@@ -3,11 +3,13 @@
 #   ARGS="-k copy -x"        more arguments for pytest; "--keep" for "make demo"; names of clients for "make conformance"
 #   WORKERS=2                test processes (0: all in one); they wait a good deal, so 4 keep two cores busy
 #   PORT=7181                port of "make sandbox"
+#   PROJECTS=DIR             Tinybird projects of your own for "make conformance"
 
 PYTHON ?=
 ARGS ?=
 WORKERS ?= 4
 PORT ?= 7181
+PROJECTS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,8 +44,9 @@ e2e: setup ## Run what is tested on a whole Airflow whose processes are killed
 bench: setup ## Measure how fast DataFrames are encoded and sent, beside others; writes docs/benchmarks.md
 	@exec $(BIN)/python benchmarks/loads/run.py $(ARGS)
 
-conformance: setup ## Run Tinybird's own clients against the sandbox; writes docs/conformance.md
-	@exec $(BIN)/python scripts/conformance.py $(ARGS)
+# PROJECTS="DIR ..." loads every Tinybird project below the folders instead, calls its endpoints and runs its copies.
+conformance: setup ## Run clients of others and small projects against the sandbox; writes docs/conformance.md
+	@exec $(BIN)/python scripts/conformance.py $(if $(PROJECTS),--projects $(PROJECTS),$(ARGS))
 
 api-coverage: setup ## Write docs/api-coverage.md: each call of the API, its function, its test case, the sandbox
 	@exec $(BIN)/python scripts/api_coverage.py $(ARGS)

@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import projects
 from environments import InstallError, python_of
+from other_clients import Step, all_steps
+from other_clients import table_of as table_of_steps
 
 from airflow_provider_tinybird.sandbox.process import SandboxProcess
 
@@ -26,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "tests" / "conformance"
 PAGE = ROOT / "docs" / "conformance.md"
 BEGIN, END = "<!-- written by make conformance: begin -->", "<!-- end -->"
+BEGIN_OTHERS, END_OTHERS = "<!-- other clients: begin -->", "<!-- other clients: end -->"
 AT_ONCE = 2
 TIMEOUT = 900
 ROWS = 3000
@@ -198,12 +202,21 @@ def _row(seen: Seen) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def write_page(reports: Sequence[Report]) -> None:
-    """Put the tables into the page, between its two marks."""
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{page_of(reports)}\n\n{END}{after}")
+def write_page(begin: str, end: str, part: str) -> None:
+    """Put a part into the page, between two marks."""
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{part}\n\n{end}{after}")
+
+
+def show_others(steps: Sequence[Step]) -> None:
+    """Say on the screen how the other clients did."""
+    for name in dict.fromkeys(step.client for step in steps):
+        own = [step for step in steps if step.client == name]
+        print(f"{name:28} {sum(not step.why for step in own)} of {len(own)} as expected", flush=True)
+        for step in own:
+            if step.why:
+                print(f"  {step.did}: {' '.join(step.why.split())[:300]}", flush=True)
 
 
 def show(report: Report) -> None:
@@ -220,21 +233,30 @@ def show(report: Report) -> None:
 
 
 def main(names: Sequence[str]) -> int:
-    """Run all clients, or those that are named; return the exit code."""
+    """Run all clients and the small projects, or what is named; with --projects those of some folders. Return the exit code."""
+    if names and names[0] == "--projects":
+        return projects.main(names[1:])
     kits = [kit for kit in KITS if not names or kit.name in names]
+    steps: list[Step] = []
     try:
         pythons = [python_of(f"conformance-{kit.name}") for kit in kits]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             reports = list(pool.map(play, kits, pythons))
+        if not names or "others" in names:
+            steps = all_steps(environment_of, write_files)
     except (ConformanceError, InstallError) as reason:
         print(reason, file=sys.stderr)
         return 1
     for report in reports:
         show(report)
+    show_others(steps)
+    bad_projects = projects.main([str(HERE / "projects")]) if not names or "projects" in names else 0
     if not names:
-        write_page(reports)
+        write_page(BEGIN, END, page_of(reports))
+        write_page(BEGIN_OTHERS, END_OTHERS, table_of_steps(steps))
         print(f"written: {PAGE.relative_to(ROOT)}")
-    return int(any(seen.is_bad for report in reports for seen in report.seen))
+    bad_steps = [step for step in steps if step.why and not step.why.startswith("not run")]
+    return int(bool(bad_steps or bad_projects) or any(seen.is_bad for report in reports for seen in report.seen))
 
 
 if __name__ == "__main__":

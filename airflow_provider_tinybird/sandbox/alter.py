@@ -34,7 +34,7 @@ def get_file(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/datasources/{name}.datasource``."""
     datasource = box.workspace.datasource(call.path_values["name"])
     call.caller.require(read_scope(datasource.name), CREATE)
-    return Answer(200, text_of_datasource(datasource).encode(), "text/plain; charset=utf-8")
+    return Answer(200, text_of_datasource(datasource).encode(), "text/plain")
 
 
 def alter(box: Sandbox, call: Call) -> Answer:

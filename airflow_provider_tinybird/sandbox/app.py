@@ -23,6 +23,7 @@ from airflow_provider_tinybird.sandbox import (
     datasources,
     deletes,
     dependencies,
+    deployments,
     endpoints,
     events,
     explain,
@@ -38,6 +39,7 @@ from airflow_provider_tinybird.sandbox import (
     setups,
     sink,
     sql,
+    sql_tools,
     tags,
     tokens_api,
     variables,
@@ -46,6 +48,7 @@ from airflow_provider_tinybird.sandbox.auth import Token
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, of_engine
 from airflow_provider_tinybird.sandbox.faults import with_faults
+from airflow_provider_tinybird.sandbox.gate import with_gate
 from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answer
 
 Handler = Callable[[Sandbox, Call], Answer]
@@ -57,6 +60,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v0/user/workspaces", local.list_workspaces),
     ("GET", "/v1/user/workspaces", local.list_workspaces),
     ("POST", "/v1/workspaces", local.create_workspace),
+    ("GET", "/v0/workspaces/{id}", local.get_workspace),
+    ("GET", "/v1/workspaces/{id}", local.get_workspace),
     ("DELETE", "/v1/workspaces/{id}", organizations.delete_workspace),
     ("GET", "/v0/organizations", organizations.list_organizations),
     ("GET", "/v0/organizations/{id}/members", organizations.list_members),
@@ -150,6 +155,18 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v0/pipes/{name}/nodes/{node}/population", populate.run_populate),
     ("GET", "/v0/sql", sql.run_sql),
     ("POST", "/v0/sql", sql.run_sql),
+    ("POST", "/v1/build", deployments.build),
+    ("POST", "/v1/deploy", deployments.deploy),
+    ("GET", "/v1/deployments", deployments.list_deployments),
+    ("GET", "/v1/deployments/{id}", deployments.get_deployment),
+    ("DELETE", "/v1/deployments/{id}", deployments.discard),
+    ("POST", "/v1/deployments/{id}/set-live", deployments.set_live),
+    ("GET", "/v0/sql_tables", sql_tools.tables),
+    ("POST", "/v0/sql_tables", sql_tools.tables),
+    ("POST", "/v0/sql_replace", sql_tools.replace_tables),
+    ("GET", "/v0/sql_format", sql_tools.format_sql),
+    ("POST", "/v0/sql_format", sql_tools.format_sql),
+    ("POST", "/v0/sql_copy", copies.copy_of_sql),
     ("POST", "/sandbox/faults", control.add_faults),
     ("DELETE", "/sandbox/faults", control.clear_faults),
     ("POST", "/sandbox/jobs", control.plan_jobs),
@@ -184,7 +201,9 @@ def make_app(box: Sandbox) -> ASGIApp:
                 scope, receive, send
             )
             return
-        if scope["type"] == "http" and any(key == b"transfer-encoding" for key, _ in scope["headers"]):
+        if box.options.require_content_length and any(
+            key == b"transfer-encoding" for key, _ in scope.get("headers", ())
+        ):
             await _error(ApiError(411, "The body has no Content-Length: send it whole, and not in chunks"))(
                 scope, receive, send
             )
@@ -194,7 +213,7 @@ def make_app(box: Sandbox) -> ASGIApp:
             scope = {**scope, "path": scope["path"].rstrip("/")}
         await app(scope, receive, send)
 
-    return with_faults(without_trailing_slash, box.monitor)
+    return with_gate(with_faults(without_trailing_slash, box.monitor))
 
 
 def _file_endpoint(box: Sandbox) -> Callable[[Request], object]:

@@ -15,7 +15,8 @@ ADMIN = "ADMIN"
 TOKENS = "TOKENS"
 CREATE = "DATASOURCES:CREATE"
 PIPES_CREATE = "PIPES:CREATE"
-_BARE = frozenset({ADMIN, TOKENS, CREATE, PIPES_CREATE})
+DEPLOY = "WORKSPACE:DEPLOY"
+_BARE = frozenset({ADMIN, TOKENS, CREATE, PIPES_CREATE, DEPLOY})
 _WITH_RESOURCE = frozenset({"DATASOURCES:APPEND", "DATASOURCES:READ", "DATASOURCES:DROP", "PIPES:READ", "PIPES:DROP"})
 
 
@@ -64,6 +65,7 @@ class Token:
     :param fixed_params: of a JWT: parameters of pipes that its holder cannot change.
     :param expires: of a JWT: when it ends, seconds since 1970.
     :param rps: of a JWT: requests a second.
+    :param from_project: whether a file of the project names it; a reset keeps it.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Token:
     fixed_params: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     expires: float | None = None
     rps: int | None = None
+    from_project: bool = False
 
     @property
     def is_jwt(self) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import Token
+from airflow_provider_tinybird.sandbox.clock import now
 from airflow_provider_tinybird.sandbox.datafile import Project
 from airflow_provider_tinybird.sandbox.engine import Engine
 from airflow_provider_tinybird.sandbox.faults import Monitor
@@ -38,6 +40,7 @@ class Options:
     :param events_per_second: requests to the Events API for each data source; None for any number.
     :param imports_per_minute: creates, appends and replaces together; None for any number.
     :param deduplicate: drop a block of rows that equals a recent one of its data source, as replicated tables do.
+    :param require_content_length: refuse bodies that come in chunks.
     :param faults: JSON of what goes wrong from the start on, and again after each reset.
     """
 
@@ -53,6 +56,7 @@ class Options:
     events_per_second: int | None = None
     imports_per_minute: int | None = None
     deduplicate: bool = True
+    require_content_length: bool = False
     faults: bytes | None = None
 
 
@@ -64,6 +68,25 @@ class Branch:
     name: str
     token: Token
     created_at: datetime
+
+
+@dataclass
+class Deployment:
+    """A version of the project on its way to be live, live, or gone.
+
+    :param status: ``calculating``, ``creating_schema``, ``schema_ready``, ``data_ready``, ``deleting``, ``deleted`` or ``failed``.
+    :param project: what it brings; None for that which the sandbox began with.
+    :param changes: names, by ``new_datasource_names`` and so on.
+    """
+
+    id: str
+    status: str = "calculating"
+    live: bool = False
+    project: Project | None = None
+    changes: dict[str, list[str]] = field(default_factory=dict)
+    errors: list[dict[str, str]] = field(default_factory=list)
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
 
 
 class Sandbox:
@@ -95,6 +118,9 @@ class Sandbox:
         self.imports_limit = RateLimit(options.imports_per_minute, 60, "imports", IMPORTS_PER_MINUTE)
         self._jwt_limits: dict[int, RateLimit] = {}
         self.project: Project | None = None
+        self.first_project: Project | None = None
+        self.deployments: list[Deployment] = [Deployment("0", status="data_ready", live=True)]
+        self.deploying = threading.Lock()
         self.paused: set[str] = set()
         self.workspace_names: set[str] = set()
         self.branches: dict[str, Branch] = {}

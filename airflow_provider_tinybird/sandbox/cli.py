@@ -143,6 +143,11 @@ def _parser() -> argparse.ArgumentParser:
         help="keep rows that equal a block inserted before; without it they are dropped, as replicated tables do",
     )
     parser.add_argument(
+        "--require-content-length",
+        action="store_true",
+        help="answer 411 to a body that comes in chunks, as a proxy in front of Tinybird may (default: take it)",
+    )
+    parser.add_argument(
         "--faults",
         type=Path,
         metavar="FILE",
@@ -234,6 +239,7 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
         events_per_second=options.events_per_second,
         imports_per_minute=options.imports_per_minute,
         deduplicate=not options.no_deduplication,
+        require_content_length=options.require_content_length,
         faults=_read(options.faults),
     )
     try:

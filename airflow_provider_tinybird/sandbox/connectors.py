@@ -133,7 +133,7 @@ def _extension(datasource: DataSource) -> str:
 def _connections(box: Sandbox) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
-    def add(name: str, service: str, key: str, user: str) -> None:
+    def add(name: str, service: str, key: str, user: dict[str, Any]) -> None:
         new = {
             "id": str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
             "name": name,
@@ -146,15 +146,24 @@ def _connections(box: Sandbox) -> list[dict[str, Any]]:
 
     for one in box.workspace.datasources.values():
         if name := one.connector.get("kafka_connection_name"):
-            add(name, "kafka", "linkers", one.name)
+            add(name, "kafka", "linkers", _linker(one))
         if name := one.connector.get("import_connection_name"):
-            add(name, _service(_uri(one)), "linkers", one.name)
+            add(name, _service(_uri(one)), "linkers", _linker(one))
     for pipe in box.workspace.pipes.values():
         node = pipe.node_of(NodeKind.SINK)
         if node and (name := node.settings.get("export_connection_name")):
             uri = node.settings.get("export_path") or node.settings.get("export_bucket_uri") or ""
-            add(name, "kafka" if node.settings.get("export_kafka_topic") else _service(uri), "sinks", pipe.name)
+            add(
+                name,
+                "kafka" if node.settings.get("export_kafka_topic") else _service(uri),
+                "sinks",
+                {"resource_id": pipe.id, "name": pipe.name, "settings": {"bucket_path": uri}},
+            )
     return list(found.values())
+
+
+def _linker(datasource: DataSource) -> dict[str, Any]:
+    return {"datasource_id": datasource.id, "datasource_name": datasource.name, "settings": dict(datasource.connector)}
 
 
 def _service(uri: str) -> str:

@@ -12,14 +12,14 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.compose import Composer
 from airflow_provider_tinybird.sandbox.datafile import NodeFile, NodeKind
 from airflow_provider_tinybird.sandbox.engine import DATABASE, Written
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, of_engine
 from airflow_provider_tinybird.sandbox.jobs import Job
 from airflow_provider_tinybird.sandbox.pipes import cron_of, described, described_node, schedule_of
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, now
-from airflow_provider_tinybird.sandbox.sql import checked, template_parameters
-from airflow_provider_tinybird.sandbox.sqltext import literal, quoted
+from airflow_provider_tinybird.sandbox.sql import checked, require_reads, template_parameters
+from airflow_provider_tinybird.sandbox.sqltext import literal, quoted, split_format, statement_of
 from airflow_provider_tinybird.sandbox.tables import qualified, swapped_in
-from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
+from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer, needed
 
 MODES = ("append", "replace")
 _OWN = ("_mode", "on_demand_compute")
@@ -47,6 +47,29 @@ def run_copy(box: Sandbox, call: Call) -> Answer:
     shown = {**described_node(box, pipe, node), "job": job.shown(call.base_url)}
     box.jobs.submit(job, work)
     return json_answer(shown)
+
+
+def copy_of_sql(box: Sandbox, call: Call) -> Answer:
+    """``POST /v0/sql_copy``: the result of a query into the data source of ``copy_to``, as a job; the SQL is the body."""
+    token, params = call.caller, dict(call.query)
+    target = box.workspace.datasource(needed(params, "copy_to"))
+    token.require(append_scope(target.name), CREATE)
+    text = call.body.content().decode("utf-8", errors="replace")
+    statement = split_format(statement_of(text))[0]
+    checked(box, statement)
+    require_reads(box, token, statement)
+    query = checked(box, Composer(box.workspace, {}, token).query(statement))
+    columns = checked_columns(box, query, target)
+    facts = {"datasource": {"id": target.id, "name": target.name}, "query_sql": query, "mode": "append"}
+    job = Job("copy", facts, token.id)
+
+    def work(job: Job) -> None:
+        with box.log.operation("copy", target, job) as done:
+            done.wrote(_write(box, target, "append", columns, query, job))
+
+    shown = job.shown(call.base_url)
+    box.jobs.submit(job, work)
+    return json_answer({"job": {**shown, "job_id": job.id}, "id": job.id})
 
 
 def pause(box: Sandbox, call: Call) -> Answer:
@@ -166,7 +189,7 @@ def _copy_pipe(box: Sandbox, call: Call) -> tuple[Pipe, NodeFile]:
         pipe = box.workspace.pipe(call.path_values["name"])
     except ApiError:
         token.require(PIPES_CREATE, pipe_read_scope(call.path_values["name"]))
-        raise not_found("Pipe", call.path_values["name"]) from None
+        raise
     node = pipe.node_of(NodeKind.COPY)
     if node is None:
         raise bad_request(f"Pipe '{pipe.name}' is not a copy pipe: its type is {pipe.type}")

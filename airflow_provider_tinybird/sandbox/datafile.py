@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -49,8 +49,19 @@ _ENGINE = """
 _ENGINE_KEYS = frozenset(_ENGINE.split())
 # Harmless here: how a resource is labelled, moved between versions or indexed changes no row of it.
 _IGNORED_KEYS = frozenset({"tags", "version", "indexes", "backfill", "deployment_method"})
-_DATASOURCE_KEYS = _ENGINE_KEYS | _IGNORED_KEYS | {"schema", "description", "token", "shared_with", "forward_query"}
-_CONNECTOR_PREFIXES = ("kafka_", "import_")
+_DATASOURCE_KEYS = (
+    _ENGINE_KEYS | _IGNORED_KEYS | {"schema", "description", "token", "shared_with", "forward_query", "source"}
+)
+_CONNECTOR_PREFIXES = ("kafka_", "import_", "pg_")
+# What the parser of Forward's own command line refuses.
+_CLASSIC_KEYS = {
+    "source": "load the data afterwards",
+    "kafka_store_binary_headers": "the headers are always a Map(String, String) there: remove it",
+    "kafka_key_avro_deserialization": "say KAFKA_KEY_FORMAT avro instead",
+    "import_strategy": "a Forward workspace appends always: remove it",
+}
+_PERMISSIONS = ("READ", "APPEND", "CREATE", "DROP")
+_FORWARD_PERMISSIONS = ("READ", "APPEND")
 _NODE_KEYS = {
     "node",
     "sql",
@@ -68,8 +79,34 @@ _ENGINES_THAT_NEED = {
     "VersionedCollapsingMergeTree": ("sign", "version"),
 }
 COPY_MODES = ("append", "replace")
+# What these connectors add to each row. Other ways to insert rows leave them at their defaults.
+KAFKA_COLUMNS = (
+    Column("__value", "String", default="''"),
+    Column("__topic", "LowCardinality(String)", default="''"),
+    Column("__partition", "Int16", default="0"),
+    Column("__offset", "Int64", default="0"),
+    Column("__timestamp", "DateTime", default="now()"),
+    Column("__key", "String", default="''"),
+    Column("__headers", "Map(String, String)", default="map()"),
+)
+DYNAMODB_COLUMNS = (
+    Column("_record", "String", default="''"),
+    Column("_old_record", "Nullable(String)"),
+    Column("_timestamp", "DateTime64(3)", default="now64(3)"),
+    Column("_event_name", "LowCardinality(String)", default="''"),
+    Column("_is_deleted", "UInt8", default="0"),
+)
 
+# Classic's releases, as databases: here all of them are the one workspace.
+_RELEASE = re.compile(r"\bv\d+_\d+_\d+\.(?=[A-Za-z_])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Flavor(enum.Enum):
+    """The kind of workspace that files are for: what it takes, and what it makes of them, differs."""
+
+    CLASSIC = "Classic"
+    FORWARD = "Forward"
 
 
 class NodeKind(enum.Enum):
@@ -143,31 +180,61 @@ class Project:
     datasources: tuple[DatasourceFile, ...]
     pipes: tuple[PipeFile, ...]
 
+    def grants(self) -> dict[str, frozenset[str]]:
+        """The tokens that the files name, and their scopes."""
+        found: dict[str, set[str]] = {}
+        for kind, files in (("DATASOURCES", self.datasources), ("PIPES", self.pipes)):
+            for file in files:
+                for token in file.tokens:
+                    # The right to create is not for one resource.
+                    resource = "" if token.permission == "CREATE" else f":{file.name}"
+                    found.setdefault(token.name, set()).add(f"{kind}:{token.permission}{resource}")
+        return {name: frozenset(scopes) for name, scopes in found.items()}
 
-def load_project(directory: Path) -> Project:
-    """Read every ``.datasource`` and ``.pipe`` file below a directory.
+
+def load_project(directory: Path, flavor: Flavor = Flavor.CLASSIC) -> Project:
+    """Read every ``.datasource`` and ``.pipe`` file below a directory, without those in hidden folders.
 
     :param directory: the root of the project; an empty one gives an empty project.
+    :param flavor: the kind of workspace that it is for.
     :raises DatafileError: for the first file that cannot be used, and for two resources of one name.
     """
     if not directory.is_dir():
         raise DatafileError(directory, 1, "no such directory: give the root of a Tinybird project")
-    datasources = tuple(parse_datasource(_read(path), path) for path in sorted(directory.rglob("*.datasource")))
-    pipes = tuple(parse_pipe(_read(path), path) for path in sorted(directory.rglob("*.pipe")))
+    datasources = tuple(parse_datasource(_read(path), path, flavor) for path in _files(directory, "*.datasource"))
+    pipes = tuple(parse_pipe(_read(path), path, flavor) for path in _files(directory, "*.pipe"))
     _check_unique(datasources, pipes)
     return Project(datasources, pipes)
 
 
-def parse_datasource(text: str, path: Path) -> DatasourceFile:
+def project_of(files: Mapping[str, str], flavor: Flavor) -> Project:
+    """A project out of the texts of its files, as a build brings them.
+
+    :param files: texts by path.
+    :raises DatafileError: as for ``load_project``.
+    """
+    paths = {Path(name): text for name, text in sorted(files.items())}
+    datasources = tuple(
+        parse_datasource(text, path, flavor) for path, text in paths.items() if path.suffix == ".datasource"
+    )
+    pipes = tuple(parse_pipe(text, path, flavor) for path, text in paths.items() if path.suffix == ".pipe")
+    _check_unique(datasources, pipes)
+    return Project(datasources, pipes)
+
+
+def parse_datasource(text: str, path: Path, flavor: Flavor = Flavor.CLASSIC) -> DatasourceFile:
     """Read the text of a ``.datasource`` file.
 
     :param text: the text of the file.
-    :param path: where it came from; its stem names the data source.
+    :param path: where it came from; its stem names the data source, in Classic with its version behind.
+    :param flavor: the kind of workspace that it is for.
     :raises DatafileError: naming the line and what is wrong there.
     """
     _check_name("data source", path.stem, path, 1)
     lines = list(instructions(text, path, _DATASOURCE_KEYS, _CONNECTOR_PREFIXES))
     single = once(lines, path, repeatable={"token"})
+    if flavor is Flavor.FORWARD:
+        _refuse_classic(lines, path)
     engine = single["engine"].value if "engine" in single and single["engine"].value else "MergeTree"
     options = {
         key.removeprefix("engine_"): one.value for key, one in single.items() if key.startswith("engine_") and one.value
@@ -175,27 +242,27 @@ def parse_datasource(text: str, path: Path) -> DatasourceFile:
     for option in _ENGINES_THAT_NEED.get(engine, ()):
         if option not in options:
             raise DatafileError(path, single["engine"].line, f"ENGINE {engine} needs ENGINE_{option.upper()}: add it")
+    connector = {key: one.value for key, one in single.items() if key.startswith(_CONNECTOR_PREFIXES)}
     return DatasourceFile(
-        name=path.stem,
+        name=_versioned(path, single, flavor),
         description=single["description"].value if "description" in single else "",
-        columns=_schema_columns(single.get("schema"), path),
+        columns=with_meta_columns(_schema_columns(single.get("schema"), path, flavor), connector, flavor),
         engine=engine,
         engine_options=MappingProxyType(options),
         forward_query=single["forward_query"].value or None if "forward_query" in single else None,
-        tokens=_tokens(lines, path),
+        tokens=_tokens(lines, path, flavor),
         shared_with=tuple(re.findall(r"[^\s,]+", single["shared_with"].value)) if "shared_with" in single else (),
         source=path,
-        connector=MappingProxyType(
-            {key: one.value for key, one in single.items() if key.startswith(_CONNECTOR_PREFIXES)}
-        ),
+        connector=MappingProxyType(connector),
     )
 
 
-def parse_pipe(text: str, path: Path) -> PipeFile:
+def parse_pipe(text: str, path: Path, flavor: Flavor = Flavor.CLASSIC) -> PipeFile:
     """Read the text of a ``.pipe`` file.
 
     :param text: the text of the file.
     :param path: where it came from; its stem names the pipe.
+    :param flavor: the kind of workspace that it is for: in Classic the last node is the endpoint of a pipe that is nothing else.
     :raises DatafileError: naming the line and what is wrong there.
     """
     _check_name("pipe", path.stem, path, 1)
@@ -205,13 +272,19 @@ def parse_pipe(text: str, path: Path) -> PipeFile:
         raise DatafileError(path, 1, "the pipe has no NODE: add NODE <name> and SQL >")
     _refuse_node_keys(head, path)
     single = once(head, path, repeatable={"token"})
+    if flavor is Flavor.FORWARD:
+        _refuse_classic(lines, path)
     nodes = tuple(_node(group, path) for group in groups)
     _check_nodes(nodes, groups, path)
+    if flavor is Flavor.CLASSIC:
+        nodes = tuple(replace(node, sql=_RELEASE.sub("", node.sql)) for node in nodes)
+    if flavor is Flavor.CLASSIC and all(node.kind is NodeKind.STANDARD for node in nodes):
+        nodes = (*nodes[:-1], replace(nodes[-1], kind=NodeKind.ENDPOINT))
     return PipeFile(
-        name=path.stem,
+        name=_versioned(path, single, flavor),
         description=single["description"].value if "description" in single else "",
         nodes=nodes,
-        tokens=_tokens(lines, path),
+        tokens=_tokens(lines, path, flavor),
         source=path,
     )
 
@@ -245,6 +318,48 @@ def name_problem(kind: str, name: str) -> str | None:
     return None
 
 
+def with_meta_columns(columns: tuple[Column, ...], connector: Mapping[str, str], flavor: Flavor) -> tuple[Column, ...]:
+    """The columns of a data source, with those that its connector brings and its schema need not name."""
+    meta: tuple[Column, ...] = ()
+    if any(key.startswith("kafka_") for key in connector):
+        has_headers = connector.get("kafka_store_headers", "").lower() == "true"
+        meta = KAFKA_COLUMNS if has_headers else KAFKA_COLUMNS[:-1]
+    elif flavor is Flavor.CLASSIC and (
+        "import_table_arn" in connector or connector.get("import_service", "").lower() == "dynamodb"
+    ):
+        meta = DYNAMODB_COLUMNS
+    named = {column.name for column in columns}
+    return (*columns, *(column for column in meta if column.name not in named))
+
+
+def _files(directory: Path, pattern: str) -> list[Path]:
+    """Files below a directory, but not in folders that are hidden or of installed packages."""
+    return [
+        path
+        for path in sorted(directory.rglob(pattern))
+        if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(directory).parts)
+    ]
+
+
+def _versioned(path: Path, single: Mapping[str, Instruction], flavor: Flavor) -> str:
+    version = single["version"].value if "version" in single else ""
+    if flavor is Flavor.FORWARD or not version:
+        return path.stem
+    if not version.isdigit():
+        raise DatafileError(path, single["version"].line, f"VERSION must be a number, found {shown(version)}")
+    return f"{path.stem}__v{version}"
+
+
+def _refuse_classic(lines: Iterable[Instruction], path: Path) -> None:
+    """Refuse what a Forward workspace does not take: it would pass here, and fail when it is deployed."""
+    for one in lines:
+        reason = _CLASSIC_KEYS.get(one.key)
+        if reason is None and path.suffix == ".pipe" and one.key in _ENGINE_KEYS:
+            reason = "the engine stands in the .datasource file that the node fills"
+        if reason:
+            raise DatafileError(path, one.line, f"{one.key.upper()} is for Classic workspaces: {reason}")
+
+
 def _read(path: Path) -> str:
     content = path.read_bytes()
     try:
@@ -254,24 +369,28 @@ def _read(path: Path) -> str:
         raise DatafileError(path, line, "the file is not UTF-8 text: save it as UTF-8") from None
 
 
-def _schema_columns(schema: Instruction | None, path: Path) -> tuple[Column, ...]:
+def _schema_columns(schema: Instruction | None, path: Path, flavor: Flavor) -> tuple[Column, ...]:
     if schema is None:
         raise DatafileError(path, 1, "SCHEMA is missing: add SCHEMA > and the columns, indented, separated by commas")
     try:
-        return columns_of(schema.value)
+        return columns_of(schema.value, trailing_comma=flavor is Flavor.FORWARD)
     except SchemaError as error:
         line = schema.value_line + error.line - 1 if schema.value.strip() else schema.line
         raise DatafileError(path, line, error.reason) from None
 
 
-def _tokens(lines: Iterable[Instruction], path: Path) -> tuple[TokenGrant, ...]:
+def _tokens(lines: Iterable[Instruction], path: Path, flavor: Flavor) -> tuple[TokenGrant, ...]:
     tokens = []
+    known = _FORWARD_PERMISSIONS if flavor is Flavor.FORWARD else _PERMISSIONS
     for one in lines:
         if one.key != "token":
             continue
         match = re.fullmatch(r"(?P<quote>[\"']?)(?P<name>.+?)(?P=quote)\s+(?P<permission>\w+)", one.value)
         if match is None:
             raise DatafileError(path, one.line, f"TOKEN needs a name and READ or APPEND, found {shown(one.value)}")
+        if match["permission"].upper() not in known:
+            reason = f"TOKEN {match['name']} has the permission {match['permission']}: use one of {', '.join(known)}"
+            raise DatafileError(path, one.line, reason)
         tokens.append(TokenGrant(match["name"], match["permission"].upper()))
     return tuple(tokens)
 

@@ -87,10 +87,12 @@ def _end_of_block(lines: list[str], start: int, key_line: str, is_key: Callable[
     """Index after the last line of a block.
 
     A block is what is indented deeper than its key. SQL often is not, and Tinybird takes it all the same: there, only a line that
-    starts with a key ends the block, and with a key in upper case if the SQL starts at the margin.
+    starts with a key ends the block, and with a key in upper case if the SQL starts at the margin. A description ends at a key in upper
+    case too: its second paragraph often stands at the margin.
     """
     margin = _indent(key_line)
-    is_sql = key_line.split()[0].rstrip(">").lower() == "sql"
+    key = key_line.split()[0].rstrip(">").lower()
+    is_sql = key == "sql"
     content = next((line for line in lines[start:] if line.strip()), "")
     indented = _indent(content) > margin
     for at in range(start, len(lines)):
@@ -98,6 +100,10 @@ def _end_of_block(lines: list[str], start: int, key_line: str, is_key: Callable[
         if not line.strip() or _indent(line) > margin or line.lstrip().startswith("#"):
             continue
         word = line.split()[0].rstrip(">")
+        if key == "description":
+            if word.isupper() and is_key(word):
+                return at
+            continue
         if not is_sql or (is_key(word) and (indented or word.isupper())):
             return at
     return len(lines)

@@ -46,16 +46,20 @@ class Column:
     codec: str | None = None
 
 
-def columns_of(text: str) -> tuple[Column, ...]:
+def columns_of(text: str, trailing_comma: bool = False) -> tuple[Column, ...]:
     """Read the text of a schema: columns, separated by commas.
 
+    :param trailing_comma: whether a comma may stand behind the last column.
     :raises SchemaError: naming the column that cannot be read.
     """
     text = "\n".join("" if line.lstrip().startswith("#") else line for line in text.splitlines())
     if not text.strip():
         raise SchemaError(1, "SCHEMA is empty: add at least one column, as in: `id` UInt64 `json:$.id`")
     columns: dict[str, Column] = {}
-    for part, start in _split_at_commas(text):
+    parts = list(_split_at_commas(text))
+    if trailing_comma and len(parts) > 1 and not parts[-1][0].strip():
+        parts.pop()
+    for part, start in parts:
         line = text.count("\n", 0, start + len(part) - len(part.lstrip())) + 1
         column = _column(part.strip(), line)
         if column.name in columns:

@@ -11,23 +11,37 @@ from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import ApiError
 from airflow_provider_tinybird.sandbox.fitting import type_of
 from airflow_provider_tinybird.sandbox.resources import DataSource, stamp
-from airflow_provider_tinybird.sandbox.sqltext import names_in, quoted
+from airflow_provider_tinybird.sandbox.sqltext import quoted
 from airflow_provider_tinybird.sandbox.tables import qualified, size_of
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
+
+# Clients read these also when they ask for others.
+_ALWAYS = ("id", "name", "engine", "type", "indexes", "new_columns_detected", "quarantine_rows")
 
 
 def list_datasources(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/datasources``: those that the token can read; ``attrs`` picks members."""
     token = call.caller
     found = [described(box, one) for one in box.workspace.datasources.values() if _visible(token, one)]
-    return json_answer({"datasources": [picked(one, call.params(), ("id", "name")) for one in found]})
+    wanted = call.params().get("attrs", "")
+    if wanted and "engine" not in wanted.split(","):
+        found = [_listed(one) for one in found]
+    return json_answer({"datasources": [picked(one, call.params(), _ALWAYS) for one in found]})
+
+
+def _listed(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """A data source in a list of some members, as clients read it: the keys of the engine by the names of project files."""
+    engine = shown["engine"]
+    keys = {f"engine_{key}": engine.get(key) for key in ("sorting_key", "partition_key", "primary_key")}
+    columns = [{key: value for key, value in column.items() if key != "auto"} for column in shown["columns"]]
+    return {**shown, "engine": {"engine": engine["engine"], **keys}, "columns": columns}
 
 
 def get_datasource(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/datasources/{name}``."""
     datasource = box.workspace.datasource(call.path_values["name"])
     call.caller.require(read_scope(datasource.name), append_scope(datasource.name), CREATE)
-    return json_answer(picked(described(box, datasource), call.params(), ("id", "name")))
+    return json_answer(picked(described(box, datasource), call.params(), _ALWAYS))
 
 
 def truncate(box: Sandbox, call: Call) -> Answer:
@@ -47,14 +61,16 @@ def drop(box: Sandbox, call: Call) -> Answer:
     refuse_in_forward(box)
     params = call.params()
     users = used_by(box, datasource)
-    if users and not flag(params, "force"):
+    if users and not flag(params, "dry_run") and not flag(params, "force"):
         names = ", ".join(user["name"] for user in users)
         raise ApiError(
             409, f"The Data Source '{datasource.name}' is used by {names}: drop them first, or give force=true"
         )
-    if not flag(params, "dry_run"):
-        with box.engine.locked(datasource.name):
-            box.workspace.drop(datasource)
+    if flag(params, "dry_run"):
+        found = {"id": datasource.id, "name": datasource.name, "dependent_pipes": [user["name"] for user in users]}
+        return json_answer(found)
+    with box.engine.locked(datasource.name):
+        box.workspace.drop(datasource)
     return Answer(204)
 
 
@@ -116,12 +132,12 @@ def described(box: Sandbox, datasource: DataSource) -> dict[str, Any]:
 
 def used_by(box: Sandbox, datasource: DataSource) -> list[dict[str, str]]:
     """Pipes that read a data source, or write to it."""
-    users = []
-    for pipe in box.workspace.pipes.values():
-        reads = any(datasource.name in names_in(node.sql) for node in pipe.nodes)
-        if reads or any(view.target == datasource.name for view in materialized.views_of(pipe)):
-            users.append({"id": pipe.id, "name": pipe.name})
-    return users
+    readers = box.workspace.readers_of(datasource.name)
+    return [
+        {"id": pipe.id, "name": pipe.name}
+        for pipe in box.workspace.pipes.values()
+        if pipe in readers or any(view.target == datasource.name for view in materialized.views_of(pipe))
+    ]
 
 
 def picked(shown: dict[str, Any], params: Mapping[str, str], always: tuple[str, ...] = ()) -> dict[str, Any]:

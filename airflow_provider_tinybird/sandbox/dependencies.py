@@ -9,7 +9,6 @@ from airflow_provider_tinybird.sandbox.auth import CREATE, PIPES_CREATE, read_sc
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.errors import bad_request
 from airflow_provider_tinybird.sandbox.resources import DataSource
-from airflow_provider_tinybird.sandbox.sqltext import names_in
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer
 
 Found = dict[str, list[str]]
@@ -55,11 +54,7 @@ def _fed(box: Sandbox, datasource: DataSource, recursive: bool) -> Found:
 
 
 def _readers(box: Sandbox) -> Found:
-    pipes = box.workspace.pipes.values()
-    return {
-        name: [pipe.name for pipe in pipes if any(name in names_in(node.sql) for node in pipe.nodes)]
-        for name in box.workspace.datasources
-    }
+    return {name: [pipe.name for pipe in box.workspace.readers_of(name)] for name in box.workspace.datasources}
 
 
 def _partition_key(datasource: DataSource) -> str:

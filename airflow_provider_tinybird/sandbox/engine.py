@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,22 @@ MAX_RESULT_BYTES = 100 * 1024 * 1024
 
 # Of one statement: enough for what tests do, and what unpacks to gigabytes is refused before it harms the machine.
 _MEMORY = str(1024**3)
+# Our statements say much of each column, and nodes that read each other become one query. What users send is limited before.
+_LONG_STATEMENTS = {
+    "max_query_size": str(64 * 1024**2),
+    "max_ast_elements": "5000000",
+    "max_expanded_ast_elements": "5000000",
+}
+# Tinybird takes values of JSON columns as keys, and joins subqueries and table functions without an alias.
+_LENIENT = {
+    "joined_subquery_requires_alias": "0",
+    "allow_suspicious_types_in_group_by": "1",
+    "allow_suspicious_types_in_order_by": "1",
+    "allow_dynamic_type_in_join_keys": "1",
+}
 _WRITE_SETTINGS = {
+    **_LONG_STATEMENTS,
+    **_LENIENT,
     # Tinybird takes ISO 8601 with T and Z for DateTime columns, not only the form of ClickHouse.
     "date_time_input_format": "'best_effort'",
     "cast_string_to_date_time_mode": "'best_effort'",
@@ -43,6 +59,8 @@ _WRITE_SETTINGS = {
     "min_insert_block_size_bytes": str(32 * 1024**2),
 }
 _READ_SETTINGS = {
+    **_LONG_STATEMENTS,
+    **_LENIENT,
     "date_time_input_format": "'best_effort'",
     "session_timezone": "'UTC'",
     "output_format_json_quote_64bit_integers": "0",
@@ -85,7 +103,8 @@ class Engine:
     def __init__(self, path: Path, query_timeout: float = 10.0, deduplicate: bool = True) -> None:
         # The engine takes its time zone from here at start; text without an offset is UTC in Tinybird.
         os.environ["TZ"] = "UTC"
-        from chdb.session import Session
+        with _hidden("pyarrow"):  # it is for results as tables, which nobody asks for here, and takes long to load
+            from chdb.session import Session
 
         self._open_session: Callable[[str], Any] = Session
         self._path = path
@@ -162,6 +181,13 @@ class Engine:
         body = self._ask("reader", f"DESCRIBE TABLE (\n{sql}\n)", "JSONEachRow").bytes()
         return [(row["name"], row["type"]) for row in map(json.loads, body.splitlines())]
 
+    def tree(self, sql: str) -> str:
+        """How the engine parses a user's query, as ``EXPLAIN AST`` shows it.
+
+        :raises EngineError: when it cannot be parsed.
+        """
+        return str(self._ask("reader", f"EXPLAIN AST {sql}", "TSVRaw").bytes().decode("utf-8", errors="replace"))
+
     def kill(self, marker: str) -> None:
         """End every running statement that carries a marker; chdb does not let us choose the id of a query."""
         pattern = literal(f"%/* {marker} */%")
@@ -228,6 +254,19 @@ class Engine:
             if session in self._sessions:
                 self._sessions.remove(session)
         session.cleanup()
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """A module as if it were not installed, unless it is loaded already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _read(result: Any, most_bytes: int | None) -> ReadResult:

@@ -11,7 +11,7 @@ from pathlib import Path
 from airflow_provider_tinybird.sandbox import materialized, zstd
 from airflow_provider_tinybird.sandbox.auth import CREATE, append_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found, of_engine
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, of_engine
 from airflow_provider_tinybird.sandbox.formats import DataFile
 from airflow_provider_tinybird.sandbox.inference import inferred_columns
 from airflow_provider_tinybird.sandbox.resources import DataSource
@@ -153,7 +153,7 @@ def _as_one_line(box: Sandbox, path: Path) -> None:
 
 def _create(box: Sandbox, call: Call, name: str, path: Path) -> DataSource:
     if box.options.forward:
-        raise not_found("Data Source", name)
+        raise ApiError(404, f'Data Source "{name}" does not exist')
     call.caller.require(CREATE)
     with path.open("rb") as file:
         columns = inferred_columns(file.read(_CHUNK))

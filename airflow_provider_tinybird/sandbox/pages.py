@@ -34,7 +34,7 @@ def workspace(box: Sandbox, call: Call) -> Answer:
             **_workspace(box, call),
             "is_forward": box.options.forward,
             "is_branch": False,
-            "limits": [{"name": "max_events_bytes", "value": box.options.max_events_bytes}],
+            "limits": {"max_events_bytes": {"max": box.options.max_events_bytes}},
         }
     )
 

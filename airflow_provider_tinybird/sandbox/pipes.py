@@ -14,7 +14,6 @@ from airflow_provider_tinybird.sandbox.datafile_text import text_of_pipe
 from airflow_provider_tinybird.sandbox.datasources import picked, refuse_in_forward
 from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.resources import Pipe, stamp
-from airflow_provider_tinybird.sandbox.sqltext import names_in
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed, parsed_json
 
 
@@ -22,7 +21,7 @@ def list_pipes(box: Sandbox, call: Call) -> Answer:
     """``GET /v0/pipes``: those that the token can read; ``attrs`` and ``node_attrs`` pick members of pipes and of nodes."""
     token, params = call.caller, call.params()
     # Clients that ask for members of nodes read the nodes, also when they leave them out of attrs.
-    always = ("id", "name", "nodes") if params.get("node_attrs") else ("id", "name")
+    always = ("id", "name", "url", *(("nodes",) if params.get("node_attrs") else ()))
     shown = []
     for pipe in box.workspace.pipes.values():
         if token.allows(PIPES_CREATE, pipe_read_scope(pipe.name)):
@@ -71,11 +70,7 @@ def update_pipe(box: Sandbox, call: Call) -> Answer:
     name = params.get("name") or pipe.name
     if name != pipe.name:
         box.workspace.check_name("pipe", name)
-        readers = [
-            one.name
-            for one in box.workspace.pipes.values()
-            if any(pipe.name in names_in(node.sql) for node in one.nodes)
-        ]
+        readers = [one.name for one in box.workspace.readers_of(pipe.name)]
         if readers:
             raise ApiError(409, f"Pipe '{pipe.name}' cannot be renamed: it is used by {', '.join(readers)}")
     new = replace(pipe, name=name, description=params.get("description", pipe.description))
@@ -98,7 +93,7 @@ def get_pipe_file(box: Sandbox, call: Call) -> Answer:
     """``GET /v1/pipes/{name}.pipe``: as the text of a file."""
     pipe = box.workspace.pipe(call.path_values["name"])
     call.caller.require(pipe_read_scope(pipe.name), PIPES_CREATE)
-    return Answer(200, text_of_pipe(pipe).encode(), "text/plain; charset=utf-8")
+    return Answer(200, text_of_pipe(pipe).encode(), "text/plain")
 
 
 def change(box: Sandbox, old: Pipe, new: Pipe) -> None:
@@ -183,7 +178,7 @@ def described_node(box: Sandbox, pipe: Pipe, node: NodeFile) -> dict[str, Any]:
         "description": node.description,
         "node_type": node.kind.value,
         "materialized": None,
-        "dependencies": sorted(names_in(node.sql) & known - {node.name}),
+        "dependencies": sorted(box.workspace.references.possible(node.sql, known - {node.name})),
         "params": [],
         "tags": {},
         "created_at": stamp(pipe.created_at),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from airflow_provider_tinybird.sandbox.auth import Token, pipe_read_scope, read_scope
 from airflow_provider_tinybird.sandbox.box import Sandbox
@@ -15,7 +15,6 @@ from airflow_provider_tinybird.sandbox.sqltext import (
     check_readable,
     condition_of,
     literal,
-    names_in,
     split_format,
     statement_of,
     tokens_of,
@@ -114,20 +113,16 @@ def require_reads(box: Sandbox, token: Token, sql: str, pipeline: Pipe | None = 
     """
     if token.allows():
         return
-    names = names_in(sql)
+    known = box.workspace.datasources
+    quarantines = {one.quarantine: one.name for one in known.values() if one.quarantine not in known}
+    names = box.workspace.references.of(sql, {*box.workspace.pipes, *known, *quarantines}).names
     pipes = names & box.workspace.pipes.keys() | ({pipeline.name} if pipeline else set())
     for name in sorted(pipes):
         token.require(pipe_read_scope(name))
-    for name in sorted(_datasources(box, names)):
+    for name in sorted({quarantines.get(name, name) for name in names} & known.keys()):
         token.require(read_scope(name))
     for name in sorted(_service_datasources(sql)):
         token.require(read_scope(name))
-
-
-def _datasources(box: Sandbox, names: Iterable[str]) -> set[str]:
-    """Data sources among some names; the quarantine belongs to its data source."""
-    known = box.workspace.datasources
-    return {base for name in names if (base := name if name in known else name.removesuffix("_quarantine")) in known}
 
 
 def _service_datasources(sql: str) -> set[str]:

@@ -34,6 +34,8 @@ _SAFE_TABLE_FUNCTIONS = frozenset(
         *("null", "values", "view", "primes", "format", "input"),
     )
 )
+# The others tell of the machine and of other workspaces.
+_SYSTEM_TABLES = frozenset(("one", "numbers", "numbers_mt", "functions"))
 _TOKEN = re.compile(
     r"""(?P<space>\s+|(?:--|//|\#[!\ ])[^\n]*|/\*(?:(?!/\*|\*/).)*\*/)
       | (?P<string>'(?:[^'\\]|\\.|'')*')
@@ -44,7 +46,7 @@ _TOKEN = re.compile(
       | (?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
-_READ_STARTS = ("select", "with", "(")
+_READ_STARTS = ("select", "with", "from", "(")
 # Pairs of words that are no query, or more than one.
 _REFUSED_PAIRS = {
     # The embedded engine writes the file itself, even in read-only mode.
@@ -157,7 +159,10 @@ def check_readable(sql: str, table_functions: Collection[str], databases: Collec
         if token.is_name and following == "(" and name in table_functions and name not in _SAFE_TABLE_FUNCTIONS:
             raise bad_request(f"The query is not allowed: function {token.value}() cannot be used here")
         after_dot = index > 0 and tokens[index - 1].text == "."
-        if token.is_name and following == "." and not after_dot and name in databases:
+        is_database = token.is_name and following == "." and not after_dot
+        if is_database and name == "system" and tokens[min(index + 2, len(tokens) - 1)].value in _SYSTEM_TABLES:
+            continue
+        if is_database and name in databases:
             raise bad_request(f"The query is not allowed: database {token.value} cannot be read")
 
 
@@ -212,20 +217,6 @@ def _check_parentheses(tokens: list[SqlToken]) -> None:
             break
     if depth != 0:
         raise bad_request("the SQL cannot be used: its parentheses do not match")
-
-
-def names_in(sql: str) -> set[str]:
-    """Every name in a text that could be that of a table: not a function, not the part of a path behind a dot."""
-    tokens = tokens_of(sql)
-    found: set[str] = set()
-    for index, token in enumerate(tokens):
-        if not token.is_name:
-            continue
-        following = tokens[index + 1].text if index + 1 < len(tokens) else ""
-        path = tokens[index - 2].value if index > 1 and tokens[index - 1].text == "." else None
-        if following != "(" and path in (None, "workspace"):
-            found.add(token.value)
-    return found
 
 
 def with_tables(tables: dict[str, str], sql: str) -> str:

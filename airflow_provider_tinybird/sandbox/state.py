@@ -45,7 +45,7 @@ def _state(kept: Mapping[str, Any]) -> State:
         kept["user_id"],
         [_datasource(one) for one in kept["datasources"]],
         [_pipe(one) for one in kept["pipes"]],
-        [Token(**{**one, "scopes": frozenset(one["scopes"])}) for one in kept["tokens"]],
+        [Token(**{**one, "scopes": frozenset(one["scopes"]), "from_project": False}) for one in kept["tokens"]],
         [_variable(one) for one in kept.get("variables", [])],
     )
 

@@ -19,11 +19,19 @@ from airflow_provider_tinybird.sandbox.fitting import (
     insert_values,
     staging_columns,
     staging_select,
+    type_of,
 )
 from airflow_provider_tinybird.sandbox.formats import DataFile, source_of
 from airflow_provider_tinybird.sandbox.resources import DataSource
 from airflow_provider_tinybird.sandbox.sqltext import condition_of, literal, quoted
 
+_QUARANTINE = {
+    "c__error_column": "Array(String)",
+    "c__error": "Array(String)",
+    "c__import_id": "Nullable(String)",
+    "insertion_date": "DateTime DEFAULT now()",
+}
+_PLAIN_COLUMNS = "allow_dimensions_outside_sorting_key"
 _ARGUMENTS = {
     "ReplacingMergeTree": ("ver", "is_deleted"),
     "SummingMergeTree": ("columns",),
@@ -70,10 +78,12 @@ def create_table(engine: Engine, datasource: DataSource) -> None:
     """
     _check_definition(engine, datasource)
     engine.run(create_statement(datasource, datasource.name))
-    listed = ", ".join(f"{quoted(column.name)} Nullable(String)" for column in datasource.columns)
+    names = {column.name for column in datasource.columns}
+    columns = [f"{name} {kind}" for name, kind in _QUARANTINE.items() if name not in names]
+    columns += [f"{quoted(column.name)} Nullable(String)" for column in datasource.columns]
+    order = "tuple()" if "insertion_date" in names else "insertion_date"
     engine.run(
-        f"CREATE TABLE IF NOT EXISTS {qualified(datasource.quarantine)} (c__error_column Array(String), c__error Array(String),"
-        f" c__import_id Nullable(String), insertion_date DateTime DEFAULT now(), {listed}) ENGINE = MergeTree ORDER BY insertion_date"
+        f"CREATE TABLE IF NOT EXISTS {qualified(datasource.quarantine)} ({', '.join(columns)}) ENGINE = MergeTree ORDER BY {order}"
     )
 
 
@@ -105,9 +115,12 @@ def create_statement(datasource: DataSource, table: str) -> str:
     for key, clause in (("sampling_key", "SAMPLE BY"), ("ttl", "TTL")):
         if options.get(key):
             statement += f" {clause} {options[key]}"
-    window = f"{_WINDOW_SETTING} = {_WINDOW}"
-    settings = f", {options['settings']}" if options.get("settings") else ""
-    return f"{statement} SETTINGS allow_nullable_key = 1, {window}{settings}"
+    given = options.get("settings", "").strip()
+    # The last is a check of newer engines than Tinybird's: any column may stand beside the aggregates.
+    settings = [f"{name} = 1" for name in ("allow_nullable_key", _PLAIN_COLUMNS) if name not in given]
+    if _WINDOW_SETTING not in given:
+        settings.append(f"{_WINDOW_SETTING} = {_WINDOW}")
+    return f"{statement} SETTINGS {', '.join([*settings, *([given] if given else [])])}"
 
 
 def _key(text: str) -> str:
@@ -116,8 +129,15 @@ def _key(text: str) -> str:
 
 def column_definition(column: Column) -> str:
     """A column in a CREATE or an ALTER."""
-    default = f" DEFAULT {column.default}" if column.default is not None else ""
+    default = f" DEFAULT {_default(column)}" if column.default is not None else ""
     return f"{quoted(column.name)} {column.type}{default}{f' {column.codec}' if column.codec else ''}"
+
+
+def _default(column: Column) -> str:
+    # Newer engines than Tinybird's refuse an empty text as a date when the table is made.
+    if column.default and column.default.strip() == "''" and type_of(column.type).base.startswith("Date"):
+        return f"CAST(0, {literal(column.type)})"
+    return column.default or ""
 
 
 def drop_table(engine: Engine, table: str) -> None:
@@ -228,11 +248,9 @@ def swapped_in(engine: Engine, datasource: DataSource) -> Iterator[str]:
         drop_table(engine, copy)
 
 
-def table_exists(engine: Engine, table: str) -> bool:
-    """Whether the workspace has a table of this name."""
-    return bool(
-        engine.rows(f"SELECT 1 FROM system.tables WHERE database = {literal(DATABASE)} AND name = {literal(table)}")
-    )
+def tables_of(engine: Engine) -> set[str]:
+    """The tables of the workspace, by name."""
+    return {row["name"] for row in engine.rows(f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)}")}
 
 
 def size_of(engine: Engine, table: str) -> tuple[int, int]:

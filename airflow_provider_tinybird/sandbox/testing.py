@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from airflow_provider_tinybird.sandbox.process import SandboxError, SandboxProcess, SandboxStartError
 
@@ -116,6 +117,14 @@ class TinybirdSandbox:
         """
         made = self.process.request("POST", "/v0/tokens", {"name": " ".join(scopes), "scope": scopes})
         return str(made["token"])
+
+    def project_token(self, name: str) -> str:
+        """The text of a token that files of the project name, as in ``TOKEN "reader" READ``.
+
+        :param name: such as ``reader``.
+        :raises SandboxError: no file names it.
+        """
+        return str(self.process.request("GET", f"/v0/tokens/{quote(name, safe='')}")["token"])
 
     # What is there
 

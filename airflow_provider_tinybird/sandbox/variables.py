@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_tinybird.sandbox.auth import ADMIN
 from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request, not_found
+from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 from airflow_provider_tinybird.sandbox.resources import Variable, stamp
 from airflow_provider_tinybird.sandbox.web import Answer, Call, json_answer, needed
 from airflow_provider_tinybird.sandbox.workspace import USER_EMAIL
@@ -68,7 +68,7 @@ def _variable(box: Sandbox, call: Call) -> Variable:
     name = call.path_values["name"]
     found = next((one for one in box.workspace.variables() if one.name == name), None)
     if found is None:
-        raise not_found("Variable", name)
+        raise ApiError(404, "Variable not found")
     return found
 
 

@@ -19,6 +19,7 @@ from airflow_provider_tinybird.sandbox.errors import ApiError, bad_request
 
 _IN_MEMORY = 1024 * 1024
 _PART_NAME = re.compile(rb'[;\s]name="([^"]*)"', re.IGNORECASE)
+_FILE_NAME = re.compile(rb'[;\s]filename="([^"]*)"', re.IGNORECASE)
 _TRUE = ("true", "1", "on", "yes")
 _FALSE = ("false", "0", "off", "no", "")
 
@@ -257,6 +258,27 @@ def file_part(call: Call, write_to: Path) -> tuple[dict[str, str], Path | None]:
                 )
             start = end + 2
     return fields, found
+
+
+def all_parts(call: Call, most: int = 64 * 1024**2) -> list[tuple[str, str, str]]:
+    """The parts of a multipart body: of each the name of its field, that of its file, and its text.
+
+    :param most: bytes that the body may have.
+    :raises ApiError: 400, for a body that is none; 413 for a longer one.
+    """
+    match = re.search(r'boundary="?([^";]+)"?', call.headers.get("content-type", ""))
+    if match is None:
+        raise bad_request("the body must be multipart/form-data")
+    if call.body.size > most:
+        raise ApiError(413, f"The body is too large: {call.body.size} bytes, the limit is {most} here")
+    found = []
+    for part in call.body.path().read_bytes().split(b"--" + match[1].encode("latin-1")):
+        head, separator, content = part.partition(b"\r\n\r\n")
+        name, file = _PART_NAME.search(head), _FILE_NAME.search(head)
+        if separator and name:
+            text = content.removesuffix(b"\r\n").decode("utf-8", errors="replace")
+            found.append((name[1].decode(), file[1].decode() if file else "", text))
+    return found
 
 
 def _write(content: mmap.mmap, start: int, end: int, path: Path) -> None:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from airflow_provider_tinybird.sandbox import jwt, state
-from airflow_provider_tinybird.sandbox.auth import ADMIN, Grants, Token, new_token_text
+from airflow_provider_tinybird.sandbox.auth import ADMIN, CREATE, Grants, Token, new_token_text
 from airflow_provider_tinybird.sandbox.datafile import DatafileError, DatasourceFile, Project, name_problem
 from airflow_provider_tinybird.sandbox.engine import Engine
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request, not_found
+from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, bad_request
 from airflow_provider_tinybird.sandbox.jsonpath import JsonPathError, parse_jsonpath
+from airflow_provider_tinybird.sandbox.references import References
 from airflow_provider_tinybird.sandbox.resources import DataSource, Pipe, Variable, now, resource_id
-from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, table_exists
+from airflow_provider_tinybird.sandbox.tables import create_table, drop_table, tables_of
 
 TOKEN_VARIABLE = "TB_LOCAL_WORKSPACE_TOKEN"  # noqa: S105 - the name of a variable
 NAME = "Tinybird_Local_Testing"
 USER_EMAIL = "local@tinybird.co"
-_FIXED_TOKENS = ("user token", "admin token", "workspace admin token")
+# Those that Tinybird Local knows, and those that each workspace of Tinybird has at first.
+FIXED_TOKENS = {
+    "user token": ADMIN,
+    "admin token": ADMIN,
+    "workspace admin token": ADMIN,
+    f"admin {USER_EMAIL}": ADMIN,
+    "create datasource token": CREATE,
+}
 
 
 class Workspace:
@@ -32,6 +41,7 @@ class Workspace:
 
     def __init__(self, engine: Engine, file: Path) -> None:
         self._engine = engine
+        self.references = References(engine)
         self._file = file
         self._lock = threading.RLock()
         kept = state.load(file)
@@ -45,7 +55,7 @@ class Workspace:
         self.save()
 
     def _make_fixed_tokens(self) -> None:
-        for name in _FIXED_TOKENS:
+        for name, scope in FIXED_TOKENS.items():
             known = next((token for token in self._tokens.values() if token.name == name), None)
             wanted = os.environ.get(TOKEN_VARIABLE) if name == "workspace admin token" else None
             if known is None or (wanted and known.value != wanted):
@@ -53,35 +63,51 @@ class Workspace:
                     del self._tokens[known.value]
                 token_id = str(uuid.uuid4())
                 value = wanted or new_token_text(self.user_id, token_id)
-                self._tokens[value] = Token(name, value, frozenset({ADMIN}), token_id)
+                self._tokens[value] = Token(name, value, frozenset({scope}), token_id)
 
     def load(self, project: Project) -> None:
         """Take over the resources of a project.
 
         :raises DatafileError: when the engine refuses the schema of a data source, or another one has its name already.
         """
+        tables = tables_of(self._engine)
         for file in project.datasources:
             before = self.datasources.get(file.name)
-            loaded = _from_file(file, before)
+            loaded = datasource_of(file, before)
             if before and _definition(before) != _definition(loaded):
                 reason = f"data source {file.name} has another schema in the data directory: use another --data, or an empty one"
                 raise DatafileError(file.source, 1, reason)
             try:
-                self._create(loaded)
+                self._create(loaded, tables)
             except (ApiError, EngineError) as error:
                 raise DatafileError(file.source, 1, error.text) from None
         for pipe in project.pipes:
             known = self.pipes.get(pipe.name)
             self.pipes[pipe.name] = Pipe(pipe.name, pipe.nodes, pipe.description, True, *_identity(known))
+        self._load_tokens(project.grants())
         self.save()
+
+    def _load_tokens(self, grants: Mapping[str, frozenset[str]]) -> None:
+        """Let the tokens that a project names be as it says; one that was there keeps its text."""
+        for name, scopes in grants.items():
+            known = next((token for token in self._tokens.values() if token.name == name), None)
+            if known is None:
+                token_id = str(uuid.uuid4())
+                known = Token(name, new_token_text(self.user_id, token_id), scopes, token_id)
+            elif ADMIN in known.scopes:
+                continue
+            self._tokens[known.value] = replace(known, scopes=scopes, filters={}, from_project=True)
 
     def is_as_in(self, project: Project) -> bool:
         """Whether what came from a project is as it came."""
         datasources = {one.name: _as_loaded(one) for one in self.datasources.values() if one.from_project}
         pipes = {one.name: (one.nodes, one.description) for one in self.pipes.values() if one.from_project}
-        return datasources == _files(project) and pipes == {
-            one.name: (one.nodes, one.description) for one in project.pipes
-        }
+        tokens = {one.name: one.scopes for one in self._tokens.values() if one.from_project}
+        return (
+            datasources == _files(project)
+            and pipes == {one.name: (one.nodes, one.description) for one in project.pipes}
+            and tokens == {name: scopes for name, scopes in project.grants().items() if name not in FIXED_TOKENS}
+        )
 
     def drop_what_differs_from(self, project: Project) -> None:
         """Drop the data sources and pipes of a project that are not as they came."""
@@ -91,6 +117,15 @@ class Workspace:
                 if files.get(datasource.name) != _as_loaded(datasource):
                     self.drop(datasource)
             self.pipes = {}
+
+    def forget_of_the_project(self, project: Project) -> None:
+        """Drop pipes and tokens of the project before that another one does not have; its data sources are left alone."""
+        pipes, grants = {one.name for one in project.pipes}, project.grants()
+        with self._lock:
+            self.pipes = {name: one for name, one in self.pipes.items() if name in pipes or not one.from_project}
+            self._tokens = {
+                value: one for value, one in self._tokens.items() if one.name in grants or not one.from_project
+            }
 
     def save(self) -> None:
         """Write what a later run with the same data directory must know."""
@@ -140,19 +175,20 @@ class Workspace:
     def token_named(self, name_or_id: str) -> Token:
         """A token by name, id, or its text.
 
-        :raises ApiError: 404.
+        :raises ApiError: 403, as Tinybird answers for a token that there is not.
         """
         for token in self.tokens():
             if name_or_id in (token.name, token.id, token.value):
                 return token
-        raise ApiError(404, "Token not found")  # what was asked for can be the text of a token
+        # Without what was asked for, which can be the text of a token.
+        raise ApiError(403, "Token has not enough permissions to get information about this token")
 
     def put_token(self, old: Token, new: Token | None) -> None:
         """Let a token take another's place; None for none.
 
         :raises ApiError: 403, for the tokens that the workspace always has.
         """
-        if old.name in _FIXED_TOKENS:
+        if old.name in FIXED_TOKENS:
             raise ApiError(403, f"The token '{old.name}' cannot be changed")
         with self._lock:
             self._tokens.pop(old.value, None)
@@ -180,6 +216,14 @@ class Workspace:
             self._variables.pop(variable.name, None)
             self.save()
 
+    def readers_of(self, name: str) -> list[Pipe]:
+        """The pipes that read a data source or a pipe."""
+        return [
+            pipe
+            for pipe in self.pipes.values()
+            if any(self.references.possible(node.sql, {name}) for node in pipe.nodes)
+        ]
+
     def find_datasource(self, name_or_id: str) -> DataSource | None:
         """A data source by name or id, or None."""
         return self.datasources.get(name_or_id) or next(
@@ -193,7 +237,7 @@ class Workspace:
         """
         found = self.find_datasource(name_or_id)
         if found is None:
-            raise not_found("Data Source", name_or_id)
+            raise ApiError(404, f'Data Source "{name_or_id}" does not exist')
         return found
 
     def datasource_or_quarantine(self, name_or_id: str) -> DataSource:
@@ -213,7 +257,7 @@ class Workspace:
         """
         found = self.pipes.get(name_or_id) or next((one for one in self.pipes.values() if one.id == name_or_id), None)
         if found is None:
-            raise not_found("Pipe", name_or_id)
+            raise ApiError(404, f"The pipe '{name_or_id}' does not exist")
         return found
 
     def create(self, datasource: DataSource) -> None:
@@ -230,13 +274,17 @@ class Workspace:
                 raise bad_request(error.text) from None
             self.save()
 
-    def _create(self, datasource: DataSource) -> None:
+    def _create(self, datasource: DataSource, tables: Collection[str] = ()) -> None:
+        """Make a data source.
+
+        :param tables: those that there are, of which one may have its name.
+        """
         for column in datasource.columns:
             try:
                 parse_jsonpath(column.jsonpath or "$")
             except JsonPathError as error:
                 raise bad_request(f"column '{column.name}': {error}") from None
-        if not table_exists(self._engine, datasource.name) or not table_exists(self._engine, datasource.quarantine):
+        if datasource.name not in tables or datasource.quarantine not in tables:
             create_table(self._engine, datasource)
         self.datasources[datasource.name] = datasource
 
@@ -292,7 +340,9 @@ class Workspace:
             for datasource in [one for one in self.datasources.values() if not one.from_project]:
                 self.drop(datasource)
             self.pipes = {name: one for name, one in self.pipes.items() if one.from_project}
-            self._tokens = {value: one for value, one in self._tokens.items() if one.name in _FIXED_TOKENS}
+            self._tokens = {
+                value: one for value, one in self._tokens.items() if one.from_project or one.name in FIXED_TOKENS
+            }
             self._variables = {}
             self.save()
 
@@ -301,7 +351,11 @@ def _identity(known: DataSource | Pipe | None) -> tuple[str, datetime]:
     return (known.id, known.created_at) if known else (resource_id(), now())
 
 
-def _from_file(file: DatasourceFile, before: DataSource | None) -> DataSource:
+def datasource_of(file: DatasourceFile, before: DataSource | None) -> DataSource:
+    """The data source that a file is for.
+
+    :param before: the one that there is by this name, whose id it takes over.
+    """
     return DataSource(
         file.name,
         file.columns,
@@ -315,7 +369,7 @@ def _from_file(file: DatasourceFile, before: DataSource | None) -> DataSource:
 
 
 def _files(project: Project) -> dict[str, tuple[object, ...]]:
-    return {file.name: _as_loaded(_from_file(file, None)) for file in project.datasources}
+    return {file.name: _as_loaded(datasource_of(file, None)) for file in project.datasources}
 
 
 def _as_loaded(datasource: DataSource) -> tuple[object, ...]:

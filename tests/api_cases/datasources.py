@@ -195,7 +195,10 @@ CONNECTED = (
         "GET /v0/connectors?service=s3",
         kw={"service": "s3"},
         before=A_BUCKET,
-        shows=lambda found, _: [(one.name, one.raw["linkers"]) for one in found] == [("bucket", ["twin"])],
+        shows=lambda found, _: (
+            [(one.name, [linker["datasource_name"] for linker in one.raw["linkers"]]) for one in found]
+            == [("bucket", ["twin"])]
+        ),
     ),
     Case(
         connectors.sync_now,

@@ -22,17 +22,17 @@ REACHING = (
     "url('http://127.0.0.1:1/', 'LineAsString')",
     "s3('http://127.0.0.1:1/b/k', 'CSV')",
     "s3Cluster('c', 'http://127.0.0.1:1/b/k')",
-    "remote('127.0.0.1', system.one)",
+    "remote('127.0.0.1', system.tables)",
     "mysql('127.0.0.1:1', 'd', 't', 'u', 'p')",
     "executable('id', 'TSV', 'a String')",
     "python('x')",
     "sqlite('/etc/hostname', 't')",
     "merge('system', '.*')",
-    "loop(system.one)",
-    "system.one",
-    "`system`.one",
-    '"system"."one"',
-    "system/**/.one",
+    "loop(system.tables)",
+    "system.tables",
+    "`system`.tables",
+    '"system"."tables"',
+    "system/**/.tables",
     "information_schema.tables",
     "FILE ('/etc/hostname', 'LineAsString')",
     "`file`('/etc/hostname', 'LineAsString')",
@@ -40,10 +40,10 @@ REACHING = (
     "`\\x73ystem`.one",
     "`\\x66ile`('/etc/hostname', 'LineAsString')",
     "“system”.one",
-    "events AS a$$, system.one AS b$$",
-    "events // '\n, system.one // '",
-    "events /* /* */ ' */ , system.one /* /* */ ' */",
-    "events $x$ , system.one $x$",
+    "events AS a$$, system.tables AS b$$",
+    "events // '\n, system.tables // '",
+    "events /* /* */ ' */ , system.tables /* /* */ ' */",
+    "events $x$ , system.tables $x$",
 )
 
 
@@ -197,15 +197,15 @@ class TestSql:
             {"engine": "File(CSV, '/etc/hostname')"},
             {"engine": "File"},
             {"engine": "URL"},
-            {"engine": "Memory AS SELECT * FROM system.one"},
+            {"engine": "Memory AS SELECT * FROM system.tables"},
             {"engine": "Memory; DROP TABLE sales; --"},
             {"engine": "MergeTree ORDER BY tuple() AS SELECT 1 --"},
-            {"engine_sorting_key": "a) AS SELECT * FROM system.one --"},
+            {"engine_sorting_key": "a) AS SELECT * FROM system.tables --"},
             {"engine_ttl": "now() ; DROP TABLE sales"},
             {"engine_settings": "disk = disk(type = local, path = '/tmp/never/')"},
             {"engine_partition_key": "file('/etc/hostname')"},
             {"schema": "a String DEFAULT file('/etc/hostname')"},
-            {"schema": "a String CODEC(ZSTD) , b String DEFAULT (SELECT 1 FROM system.one)"},
+            {"schema": "a String CODEC(ZSTD) , b String DEFAULT (SELECT 1 FROM system.tables)"},
             {"schema": "a Nothing"},
             {"schema": "a String, " * 3 + "b"},
             {"schema": "(" * 100_000},
@@ -272,7 +272,7 @@ class TestSql:
     def test_parameters(self, client):
         """A value stays a value."""
         sql = "% SELECT {{ String(value) }} AS a FORMAT TSV"
-        for value in ("' OR 1 = 1 --", "\\' OR 1 --", "'); DROP TABLE sales; --", "x' FROM system.one --"):
+        for value in ("' OR 1 = 1 --", "\\' OR 1 --", "'); DROP TABLE sales; --", "x' FROM system.tables --"):
             answer = client.post("/v0/sql", data={"q": sql, "value": value})
             assert answer.status_code == 200, answer.text
             assert answer.text.rstrip("\n").replace("\\\\", "\\").replace("\\'", "'") == value

@@ -237,7 +237,8 @@ def test_bad_rows_are_in_a_successful_answer(client, query):
     answer = client.post("/v0/datasources?name=sales&mode=append&format=ndjson", content=body)
     assert answer.status_code == 200
     result = answer.json()
-    assert (result["quarantine_rows"], result["invalid_lines"], result["error"]) == (1, 1, True)
+    assert (result["quarantine_rows"], result["invalid_lines"]) == (1, 1)
+    assert result["error"] == "There was an error with file contents: 1 row in quarantine and 1 invalid line."
     assert len(result["errors"]) == 2
     assert query(SALES) == ROWS
     assert query(
@@ -287,7 +288,7 @@ def test_a_url_that_is_not_there(client, server, wait_for_job):
 @pytest.mark.parametrize(
     ("params", "status", "word"),
     [
-        ({"name": "nothing", "mode": "append", "format": "csv"}, 404, "nothing"),
+        ({"name": "nothing", "mode": "append", "format": "csv"}, 403, "nothing"),
         ({"mode": "append", "format": "csv"}, 400, "name"),
         ({"name": "sales", "mode": "upsert"}, 400, "upsert"),
         ({"name": "sales", "mode": "append", "format": "xlsx"}, 400, "xlsx"),

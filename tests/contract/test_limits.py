@@ -22,7 +22,7 @@ def limited_server(tmp_path_factory: pytest.TempPathFactory, project) -> Iterato
     faults.write_text(json.dumps({"requests": [broken], "jobs": [{"name": "events", "error": "as the file says"}]}))
     rates = ("--events-per-second", "5", "--imports-per-minute", "3")
     sizes = ("--max-events-bytes", "1000", "--max-copies", "1")
-    with SandboxProcess("--project", project, *rates, *sizes, "--faults", faults) as server:
+    with SandboxProcess("--project", project, *rates, *sizes, "--require-content-length", "--faults", faults) as server:
         yield server
 
 
@@ -122,11 +122,14 @@ def test_faults_from_a_file(limited, poll, limited_server):
         limited_server.reset()
 
 
-def test_a_body_without_a_length(client, query):
-    """Error codes: 411, missing Content-Length. Guess: of every body that comes in chunks."""
+def test_a_body_without_a_length(client, limited, query):
+    """Clients send chunks. The error codes have a 411, missing Content-Length: with an option it is the answer to them."""
     answer = client.post(EVENTS, content=iter([ROW.encode()]))
     assert answer.request.headers["transfer-encoding"] == "chunked"
-    assert (answer.status_code, "Content-Length" in answer.json()["error"]) == (411, True)
+    assert answer.json() == {"successful_rows": 1, "quarantined_rows": 0}
+    assert query("SELECT count() AS n FROM sales") == [{"n": 1}]
+    refused = limited.post(EVENTS, content=iter([ROW.encode()]))
+    assert (refused.status_code, "Content-Length" in refused.json()["error"]) == (411, True)
     assert client.post("/v0/datasources/sales/truncate", content=b"").status_code == 200
     assert query("SELECT count() AS n FROM sales") == [{"n": 0}]
 

@@ -57,7 +57,7 @@ def test_members_of_the_nodes_of_pipes(client):
     """Pipes API: attrs and node_attrs. A client that gives node_attrs reads the nodes, also when attrs does not name them."""
     params = {"dependencies": "false", "attrs": "name,updated_at,type", "node_attrs": "name"}
     pipes = {one["name"]: one for one in client.get("/v0/pipes", params=params).json()["pipes"]}
-    assert pipes["copy_totals"].keys() == {"id", "name", "updated_at", "type", "nodes"}
+    assert pipes["copy_totals"].keys() == {"id", "name", "url", "updated_at", "type", "nodes"}
     assert pipes["copy_totals"]["type"] == "copy"
     assert [node.keys() for node in pipes["copy_totals"]["nodes"]] == [{"id", "name"}]
     whole = {one["name"]: one for one in client.get("/v0/pipes").json()["pipes"]}

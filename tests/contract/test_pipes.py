@@ -240,7 +240,7 @@ def test_list_and_get(client):
     assert pipe["endpoint"] == pipe["nodes"][1]["id"]
     assert pipe["nodes"][1]["dependencies"] == ["filtered"]
     assert client.get(f"/v0/pipes/{pipe['id']}").json()["name"] == "shops"
-    assert client.get("/v0/pipes?attrs=name,type").json()["pipes"][0].keys() == {"id", "name", "type"}
+    assert client.get("/v0/pipes?attrs=name,type").json()["pipes"][0].keys() == {"id", "name", "type", "url"}
 
 
 def test_create_and_delete(client):

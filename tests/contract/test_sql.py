@@ -129,7 +129,7 @@ def test_templates(client):
         ("SELECT * FROM system.tables", "system"),
         ('SELECT * FROM "system" . "tables"', "system"),
         ("SELECT * FROM INFORMATION_SCHEMA.TABLES", "INFORMATION_SCHEMA"),
-        ("WITH x AS (SELECT * FROM system.one) SELECT * FROM x", "system"),
+        ("WITH x AS (SELECT * FROM system.tables) SELECT * FROM x", "system"),
         ("SELECT 1 INTO OUTFILE '/tmp/never'", "OUTFILE"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_tinybird.api import datasources, tokens, variables
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import ConflictError, NotFoundError, TinybirdError
+from airflow_provider_tinybird.api.errors import AccessDeniedError, ConflictError, NotFoundError, TinybirdError
 from airflow_provider_tinybird.api.resources import Scope
 from airflow_provider_tinybird.api.settings import Settings, Token
 
@@ -42,7 +42,7 @@ def test_a_token_from_its_making_to_its_end(box, client_of):
     assert admin.send(tokens.get_token(made.name)).scopes == (Scope("DATASOURCES:APPEND", "flights"),)
 
     admin.send(tokens.delete_token(made.name))
-    with pytest.raises(NotFoundError):
+    with pytest.raises(AccessDeniedError):  # as of a token that there never was
         admin.send(tokens.get_token(made.name))
 
 

@@ -293,7 +293,7 @@ class Scenario:
 
         yield self._seen("workspace of the token", None, workspace, None)
         self._stage()
-        yield self._seen("list tokens", 3, client.tokens, lambda: len(sandbox.send("GET", "/v0/tokens")["tokens"]))
+        yield self._seen("list tokens", 5, client.tokens, lambda: len(sandbox.send("GET", "/v0/tokens")["tokens"]))
 
     def _empty(self, operation: str, sql: str, expected: int, act: Act) -> Seen:
         self._stage(empty=True)

