@@ -201,11 +201,12 @@ class QuarantineQuestion:
     def call(self) -> Call[QueryResult]:
         """The query. Error columns are lists: one row can be wrong in several columns."""
         is_over = f"now() >= {sql_moment(moment(self.end, 'end'))}" if self.end else "1"
-        return query.sql(
+        found = query.sql(
             f"SELECT {is_over} AS is_over, count() AS rows, topK(3)(reason_found) AS reasons FROM ("
             "SELECT concat(arrayStringConcat(c__error_column, ', '), ': ', arrayStringConcat(c__error, ', ')) AS reason_found "
             f"FROM {table(self.datasource)}_quarantine WHERE {window_of('insertion_date', self.start, self.end)}{_and(self.condition)})"
         )
+        return found.then(_one_row_of_quarantine)
 
     def judge(self, answer: QueryResult) -> Verdict:
         """Count, and say why."""
@@ -225,6 +226,12 @@ class QuarantineQuestion:
     def to_json(self) -> dict[str, Any]:
         """Write it as plain JSON."""
         return {"kind": "quarantine", **asdict(self)}
+
+
+def _one_row_of_quarantine(result: QueryResult) -> QueryResult:
+    row = result.data[0]
+    int(row["rows"]), row["is_over"], [*row["reasons"]]  # what is judged later must be there
+    return result
 
 
 _KINDS: dict[str, type[Any]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.encoding import Pairs
@@ -15,6 +15,7 @@ from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 from airflow_provider_tinybird.api.redact import redact
 
 T = TypeVar("T")
+U = TypeVar("U")
 JsonObject = Mapping[str, Any]
 
 
@@ -137,3 +138,11 @@ class Call(Generic[T]):
     repeat_timeouts: bool = True
     max_answer: int = 64_000_000
     find_out: str = ""
+
+    def then(self, read: Callable[[T], U]) -> Call[U]:
+        """Make the same call with more read of its result.
+
+        What is read here may break: an answer that lacks it is an :class:`UnreadableAnswerError`, as with all else that is read of answers.
+        """
+        before = self.read
+        return cast("Call[U]", replace(self, read=cast(Any, lambda reply: read(before(reply)))))

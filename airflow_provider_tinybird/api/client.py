@@ -300,6 +300,7 @@ class _Taker:
         self._most = call.max_answer if answer.is_success else _LONGEST_ERROR
         self._pieces: list[bytes] = []
         self._size = 0
+        self._has_enough = False
         self._inflater = inflater_of(settings, call, answer)
 
     def take(self, chunk: bytes) -> bool:
@@ -307,8 +308,9 @@ class _Taker:
         return self._keep(self._inflater.inflate(chunk))
 
     def content(self) -> bytes:
-        """All of it."""
-        self._keep(self._inflater.rest())
+        """All of it, or as much of an error as is wanted."""
+        if not self._has_enough:
+            self._keep(self._inflater.rest())
         return b"".join(self._pieces)
 
     def _keep(self, pieces: Iterable[bytes]) -> bool:
@@ -321,6 +323,7 @@ class _Taker:
 
     def _is_full(self) -> bool:
         if self._most == _LONGEST_ERROR:  # the beginning of an error says enough
+            self._has_enough = True
             return False
         raise answers.unreadable(
             self._settings,
