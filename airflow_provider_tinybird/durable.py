@@ -295,8 +295,8 @@ class Starter:
             if record is None or not record.job_id:
                 return self._adopt(submission, found.job, record or self._blind(deadline))
             log.info(
-                "An earlier attempt of this task started %s, which is %s: taking it up. Nothing is submitted now; clear the task to run it "
-                "afresh, or set durable=False.",
+                "An earlier attempt started %s, which is %s: taking it up. Nothing is submitted now; clear the task, or set durable=False, "
+                "to start another job.",
                 *(found.job, found.job.status_text or "not seen yet"),
             )
             return Started(found.job, record.began_at, record.deadline, record.facts, is_reattached=True)

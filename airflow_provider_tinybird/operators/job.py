@@ -61,8 +61,8 @@ class TinybirdJobsOperator(TinybirdWriterOperator):
     :param cancel_on_kill: cancel the job when the task is killed or its timeout is over. While deferred this needs
         Airflow 3.3 or later.
     :param durable: a retry takes up the job that an earlier attempt started instead of starting another. A cleared task
-        always runs afresh. On Airflow 3.3 and later the task remembers its job; below, Tinybird's list of jobs is
-        searched.
+        runs afresh. On Airflow 3.3 and later the task remembers its job; below, Tinybird's list of jobs is
+        searched, and a task that is cleared while it runs counts as retried.
     :param on_unknown: what to do when it cannot be told whether a job was started, and another could double data:
         ``fail`` (and not be retried by Airflow), or ``resubmit``.
     """

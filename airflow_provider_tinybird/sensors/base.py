@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird.questions import Question
 
 
-class PunctualSensor(TinybirdTask, BaseSensorOperator):
+class PunctualSensor(BaseSensorOperator):
     """Base of the sensors: none of their looks, and no pause between two, goes on far beyond ``timeout``."""
-
-    template_fields: Sequence[str] = ("tinybird_conn_id",)
 
     _began = 0.0
 
@@ -93,7 +91,7 @@ class PunctualSensor(TinybirdTask, BaseSensorOperator):
         return float(min(planned, max(0.0, self.timeout - run_duration()) + 0.1))
 
 
-class TinybirdConditionSensor(PunctualSensor):
+class TinybirdConditionSensor(TinybirdTask, PunctualSensor):
     """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
 
     Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such

@@ -22,6 +22,7 @@ from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdErro
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
+from airflow_provider_tinybird.operators.task import TinybirdTask
 from airflow_provider_tinybird.sensors.base import PunctualSensor, TinybirdConditionSensor
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
@@ -33,7 +34,7 @@ FAILURES_TOLERATED = 1_000_000
 """Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
 
 
-class TinybirdJobSensor(PunctualSensor):
+class TinybirdJobSensor(TinybirdTask, PunctualSensor):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
     Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
