@@ -44,7 +44,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     """Do something between the count before a load and the load itself."""
     look = target_rows.look_before
 
-    def look_and_act(client: Any, datasource: str) -> Any:
+    def look_and_act(client: Any, datasource: str, **_: Any) -> Any:
         found = look(client, datasource)
         act()
         return found
