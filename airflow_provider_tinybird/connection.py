@@ -7,13 +7,12 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from airflow_provider_tinybird import get_provider_info as form
 from airflow_provider_tinybird._compat import placeholder_of_secrets
 from airflow_provider_tinybird.api import regions
+from airflow_provider_tinybird.api.proxies import checked
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import (
     DEFAULT_MAX_RETRIES,
@@ -26,7 +25,6 @@ from airflow_provider_tinybird.api.settings import (
 
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
-_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class ConnectionLike(Protocol):
@@ -286,22 +284,7 @@ def _proxy(extra: Mapping[str, Any]) -> str | None:
     proxy = _text(extra, "proxy")
     if proxy is None:
         return None
-    try:
-        parts = urlsplit(proxy)
-        usable = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or re.search(r"\s", proxy):
-        # Not shown, unlike other values: it can hold a password in any place.
-        raise SettingsError(
-            f"The extra 'proxy' is no URL of a proxy: it must begin with one of {', '.join(_PROXY_SCHEMES)}, as in "
-            "'http://proxy.example:3128'."
-        )
-    if parts.scheme.startswith("socks") and not find_spec("socksio"):
-        raise SettingsError(
-            "The extra 'proxy' is a SOCKS proxy, which needs one more package: pip install 'httpx[socks]'."
-        )
-    return proxy
+    return checked(proxy, "The extra 'proxy'")
 
 
 def _refusal(name: str, value: Any, wanted: str) -> SettingsError:

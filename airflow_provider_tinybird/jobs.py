@@ -165,7 +165,8 @@ class Watch:
             )
         else:
             self._failures = self._failures.and_now(now)
-            final = is_final(error)
+            # A certificate that is not trusted any more is the network's trouble, and the job runs on.
+            final = is_final(error) and not isinstance(error, ConnectionFailedError)
             one_too_many = final or self._failures.exceeds(rules.failures_tolerated, rules.outage_tolerated, now)
             times = "" if final else f" {self._failures.count} times in a row, the last time"
             what = f"could not be looked at{times} {so_far}, and may go on running. The look: {error}"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import ssl
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from airflow_provider_tinybird.api import errors
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
+from airflow_provider_tinybird.api.proxies import Proxy
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 
@@ -52,6 +57,10 @@ _QUOTA_WAY_OUT = (
     "Nothing was started: run fewer at once (an Airflow pool), or try again when one of the running jobs is over."
 )
 
+_MEMBERS_OF_OTHERS = frozenset({"timestamp", "path", "error_description", "message", "fault", "statusCode"})
+_LONGEST_WAIT = 30 * 24 * 3600.0
+_MOST_SHOWN = 100_000
+
 # Nothing left this machine when these are raised; every other transport error may come after Tinybird took the request.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
@@ -78,17 +87,18 @@ def where(settings: Settings, call: Call[T]) -> str:
     return f"{call.method} {settings.base_url}{call.path}"
 
 
-def from_transport(settings: Settings, call: Call[T], error: httpx.HTTPError) -> errors.TinybirdError:
-    """Turn a failure of the connection into an error that says whether the request may have been taken."""
+def from_transport(
+    settings: Settings, call: Call[T], error: httpx.HTTPError, *, proxy: Proxy | None = None, sent: bool = True
+) -> errors.TinybirdError:
+    """Turn a failure of the connection into an error that says whether the request may have been taken.
+
+    :param proxy: the proxy in between.
+    :param sent: whether a byte of the request was handed to the network, where the error itself leaves that open.
+    """
     reason = redact(str(error), secret=settings.token.value) or type(error).__name__
     place = where(settings, call)
-    if isinstance(error, _NOT_SENT):
-        by = " through the proxy" if settings.proxy else ""
-        return errors.ConnectionFailedError(
-            f"Could not {call.what}: no connection to {settings.base_url}{by} ({reason}). Nothing was sent. Check Host of "
-            f"{settings.connection}, the network and the proxy. [{place}]",
-            sent=False,
-        )
+    if isinstance(error, _NOT_SENT) or not sent:
+        return _not_connected(settings, call, error, reason, proxy)
     timed_out = isinstance(error, httpx.TimeoutException)
     cause = "The time for an answer ran out" if timed_out else f"The connection broke before the answer ({reason})"
     if call.repeat is Repeat.ONCE:
@@ -98,99 +108,222 @@ def from_transport(settings: Settings, call: Call[T], error: httpx.HTTPError) ->
     )
 
 
+def _not_connected(
+    settings: Settings, call: Call[T], error: httpx.HTTPError, reason: str, proxy: Proxy | None
+) -> errors.ConnectionFailedError:
+    begin = f"Could not {call.what}: no connection to {settings.base_url}"
+    place = f"[{where(settings, call)}]"
+    if isinstance(error, httpx.ProxyError):
+        is_final = re.match(r"40[137]\b", reason) is not None
+        way_out = f"Nothing was sent. Check {proxy.source}." if proxy else "Nothing was sent. Check the proxy."
+        return errors.ConnectionFailedError(
+            f"{begin}: {proxy or 'the proxy'} refused it ({reason}). {way_out} {place}", sent=False, is_final=is_final
+        )
+    if _is_tls(error):
+        return errors.ConnectionFailedError(
+            f"{begin} that can be trusted ({reason}). Nothing was sent. Where the certificate is of your own certificate authority, put "
+            f"the path of its file (PEM) into the extra 'verify' of {settings.connection}, or into SSL_CERT_FILE or REQUESTS_CA_BUNDLE of "
+            f"the environment; otherwise check Host: its name, its port, and whether it speaks https. {place}",
+            sent=False,
+            is_final=True,
+        )
+    by = f" through {proxy}" if proxy else ""
+    return errors.ConnectionFailedError(
+        f"{begin}{by} ({reason}). Nothing was sent. Check Host of {settings.connection}, the network and the proxy. {place}",
+        sent=False,
+        timed_out=isinstance(error, httpx.TimeoutException),
+    )
+
+
+def _is_tls(error: BaseException) -> bool:
+    """Tell a server that cannot be trusted, or speaks no TLS of ours, from a connection that broke while TLS was set up."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def too_late(settings: Settings, call: Call[T]) -> errors.ConnectionFailedError:
+    """Say that a call was not sent, since its time was over before."""
+    return errors.ConnectionFailedError(
+        f"Could not {call.what}: the deadline was over before it was sent. Nothing was sent. [{where(settings, call)}]",
+        sent=False,
+        timed_out=True,
+    )
+
+
 def from_status(
-    settings: Settings, call: Call[T], status: int, headers: Mapping[str, str], content: bytes
+    settings: Settings,
+    call: Call[T],
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    *,
+    proxy: Proxy | None = None,
 ) -> errors.TinybirdError:
-    """Turn an answer that is no success into the right error."""
-    text, documentation = _words(content, settings.token.value)
+    """Turn an answer that is no success into the right error.
+
+    :param proxy: the proxy in between.
+    """
+    words = _Words.of(status, content, settings.token.value)
     answer = errors.Answer(
         status=status,
-        text=text or "(no text)",
-        documentation=documentation,
+        text=words.text or "(no text)",
+        documentation=words.documentation,
         retry_after=wait_asked_for(status, headers),
-        from_tinybird=_is_tinybirds(content),
+        from_tinybird=words.are_tinybirds,
     )
     place = where(settings, call)
-    may_be_done = status >= 500 or status == 408
-    if call.repeat is Repeat.ONCE and may_be_done and status not in call.not_taken:
-        cause = f"Tinybird answered HTTP {status}: {answer.text}"
-        return errors.OutcomeUnknownError(call.what, place, cause, call.find_out)
+    if status == 407 and proxy:
+        return errors.ConnectionFailedError(
+            f"Could not {call.what}: {proxy} wants a user and a password (HTTP 407: {answer.text}). Nothing reached Tinybird. Check "
+            f"{proxy.source}. [{place}]",
+            sent=False,
+            is_final=True,
+        )
+    if call.repeat is Repeat.ONCE and not _is_refusal(call, answer):
+        return errors.OutcomeUnknownError(
+            call.what, place, f"{errors.answered(answer)} {_way_out(settings, call, answer, headers)}", call.find_out
+        )
     kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
-    if 400 <= status < 500 and is_quota_text(text):
+    if 400 <= status < 500 and is_quota_text(answer.text):
         return errors.JobQuotaError(call.what, place, answer, _QUOTA_WAY_OUT)
     return kind(call.what, place, answer, _way_out(settings, call, answer, headers))
 
 
-def read(settings: Settings, call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
-    """Turn an answer into the call's result.
+def _is_refusal(call: Call[T], answer: errors.Answer) -> bool:
+    """Tell whether an answer proves that Tinybird did nothing of what it was asked for, or says itself what it did (422)."""
+    if not answer.from_tinybird:
+        return False
+    return (400 <= answer.status < 500 and answer.status != 408) or (answer.status == 503 and call.is_refused_when_busy)
+
+
+def read(
+    settings: Settings,
+    call: Call[T],
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    *,
+    proxy: Proxy | None = None,
+) -> T:
+    """Turn an answer into the call's result. All answers that are taken into memory come through here.
 
     :raises TinybirdError: the answer is no success, or cannot be read.
     """
     if not 200 <= status < 300:
-        raise from_status(settings, call, status, headers, content)
+        raise from_status(settings, call, status, headers, content, proxy=proxy)
+    failure: errors.TinybirdError
     try:
         return call.read(Reply(status, headers, content, call.what))
-    except errors.TinybirdError:
-        raise
-    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as e:
-        raise _unreadable(settings, call, status, content) from e
+    except errors.UnreadableAnswerError as e:
+        failure = errors.UnreadableAnswerError(str(e), passing=_may_pass(call, content))
+    except errors.TinybirdError as e:
+        failure = e
+    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError) as e:
+        failure = unreadable(settings, call, status, content, why=f"{type(e).__name__}: {e}")
+    # Raised here: the exceptions above hold pieces of the answer as they came.
+    raise failure
+
+
+def _may_pass(call: Call[T], content: bytes) -> bool:
+    """Tell whether an answer that cannot be read is another's, of a call that may be sent again."""
+    return call.repeat is not Repeat.ONCE and not isinstance(_parsed(content), dict)
 
 
 def wait_asked_for(status: int, headers: Mapping[str, str]) -> float | None:
     """Read how long an answer asks to wait: ``Retry-After`` in seconds or as a date, else, of a 429,
     ``X-RateLimit-Reset`` in seconds from now. Other answers carry that header too, but it tells nothing of their trouble.
 
-    :return: seconds, ``None`` where the answer does not say.
+    :return: seconds, finite; ``None`` where the answer does not say.
     """
-    after = headers.get("retry-after", "").strip()
-    if after:
-        try:
-            return max(0.0, float(after))
-        except ValueError:
-            pass
-        try:
-            moment = parsedate_to_datetime(after)
+    asked = _seconds(headers.get("retry-after", ""))
+    if asked is None and status == 429:
+        asked = _seconds(headers.get("x-ratelimit-reset", ""), dates=False)
+    return asked
+
+
+def _seconds(text: str, *, dates: bool = True) -> float | None:
+    text = text.strip()[:100]
+    # What the libraries raise for odd dates differs between their versions: a header is never worth an exception.
+    with suppress(ValueError, ArithmeticError, TypeError, LookupError):
+        return _bounded(float(text))
+    if dates:
+        with suppress(ValueError, ArithmeticError, TypeError, LookupError):
+            moment = parsedate_to_datetime(text)
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
-            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-        except ValueError:
-            pass
-    if status != 429:
-        return None
-    try:
-        return max(0.0, float(headers["x-ratelimit-reset"]))
-    except (KeyError, ValueError):
-        return None
+            return _bounded((moment - datetime.now(UTC)).total_seconds())
+    return None
 
 
-def _words(content: bytes, secret: str) -> tuple[str, str | None]:
-    """Take Tinybird's own words and the link to its documentation out of an error's body, which may also come from a
-    proxy.
+def _bounded(seconds: float) -> float:
+    return min(seconds, _LONGEST_WAIT) if seconds > 0 else 0.0  # nan is not above 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the body of an error says.
+
+    :param are_tinybirds: whether it is Tinybird's own.
     """
-    text = content.decode("utf-8", errors="replace").strip()
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return redact(" ".join(text.split()), secret=secret)[:500], None
-    if not isinstance(body, dict):
-        return redact(text, secret=secret)[:500], None
-    words = error_text(body, secret=secret) or redact(str(body.get("message") or text), secret=secret)
-    documentation = body.get("documentation")
-    return words, redact(documentation, secret=secret) if isinstance(documentation, str) else None
+
+    text: str
+    documentation: str | None = None
+    are_tinybirds: bool = False
+
+    @classmethod
+    def of(cls, status: int, content: bytes, secret: str) -> _Words:
+        body = _parsed(content)
+        if isinstance(body, dict):
+            with suppress(RecursionError):
+                said = error_text(body, secret=secret)
+                text = said or redact(str(body.get("message") or json.dumps(body)), secret=secret)[:500]
+                documentation = body.get("documentation")
+                link = redact(documentation, secret=secret) if isinstance(documentation, str) else None
+                return cls(text, link, bool(said) and _is_tinybirds(status, body, said))
+        text = content[:_MOST_SHOWN].decode("utf-8", errors="replace")
+        return cls(redact(" ".join(text.split()), secret=secret)[:500])
 
 
-def _is_tinybirds(content: bytes) -> bool:
-    try:
-        body = json.loads(content)
-    except ValueError:
+def _is_tinybirds(status: int, body: Mapping[str, Any], words: str) -> bool:
+    """Tell Tinybird's JSON errors from those of gateways, which have an ``error`` as well.
+
+    Tinybird's have words of their own in ``error`` or ``errors``. Gateways and frameworks repeat the name of the status there, put
+    numbers and codes into it (Google's), or have members beside it that Tinybird's do not (Spring's ``timestamp`` and ``path``,
+    OAuth's ``error_description``, ``message``).
+    """
+    if _MEMBERS_OF_OTHERS & body.keys():
         return False
-    return isinstance(body, dict) and ("error" in body or "errors" in body)
+    error = body.get("error")
+    if isinstance(error, dict) and isinstance(error.get("code"), int):
+        return False
+    return status < 500 or words.lower().strip(" .") != http.client.responses.get(status, "").lower()
 
 
-def _unreadable(settings: Settings, call: Call[T], status: int, content: bytes) -> errors.UnreadableAnswerError:
-    shown = redact(content.decode("utf-8", errors="replace"), secret=settings.token.value)[:500]
+def _parsed(content: bytes) -> Any:
+    """Read JSON; ``None`` where it is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def unreadable(
+    settings: Settings, call: Call[T], status: int, content: bytes, *, why: str = ""
+) -> errors.UnreadableAnswerError:
+    """Say that an answer is not what the API promises.
+
+    :param why: what it lacks.
+    """
+    secret = settings.token.value
+    shown = redact(content[:_MOST_SHOWN].decode("utf-8", errors="replace"), secret=secret)[:500]
+    reason = f" ({redact(why, secret=secret)[:200]})" if why else ""
     return errors.UnreadableAnswerError(
-        f"Tinybird answered HTTP {status} to '{call.what}', but not as its API promises: {shown!r}. [{where(settings, call)}]"
+        f"Tinybird answered HTTP {status} to '{call.what}', but not as its API promises: {shown!r}{reason}. [{where(settings, call)}]",
+        passing=_may_pass(call, content),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -53,13 +54,13 @@ class Reply:
 
         :raises UnreadableAnswerError: it is none.
         """
-        try:
+        with suppress(ValueError, RecursionError):
             return json.loads(self.content)
-        except ValueError as e:
-            raise UnreadableAnswerError(
-                f"Tinybird answered HTTP {self.status} to '{self.what}', but the answer is not JSON ({redact(self.text)[:200]!r}): is "
-                "something else answering at this host?"
-            ) from e
+        # Raised here, since the exceptions above hold the whole answer.
+        raise UnreadableAnswerError(
+            f"Tinybird answered HTTP {self.status} to '{self.what}', but the answer is not JSON ({redact(self.text)[:200]!r}): is "
+            "something else answering at this host?"
+        )
 
     def json_object(self) -> JsonObject:
         """Read the body as a JSON object.
@@ -99,7 +100,7 @@ def lenient_json(reply: Reply) -> Any:
         return None
     try:
         return json.loads(reply.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return reply.text
 
 
@@ -116,9 +117,10 @@ class Call(Generic[T]):
     :param body: request body.
     :param scope: least token scope that it needs, for the message when access is denied.
     :param min_timeout: seconds that an answer may well take; the connection's timeout counts where it is longer.
-    :param not_taken: statuses that prove that nothing was done, so that any call may be sent again.
+    :param is_refused_when_busy: whether a 503 in Tinybird's own words says that nothing was taken; documented of events alone.
     :param repeat_timeouts: whether to send a read again when its time ran out; not for queries, which would double the
         load.
+    :param max_answer: bytes of an answer, decompressed, that are taken into memory at the most.
     :param find_out: how a person finds out whether it was done, when the answer is lost.
     """
 
@@ -131,6 +133,7 @@ class Call(Generic[T]):
     body: Body | None = None
     scope: str = ""
     min_timeout: float = 0.0
-    not_taken: frozenset[int] = frozenset({429})
+    is_refused_when_busy: bool = False
     repeat_timeouts: bool = True
+    max_answer: int = 64_000_000
     find_out: str = ""

@@ -6,13 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import re
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -21,16 +18,22 @@ import tenacity
 from airflow_provider_tinybird.api import answers, retry
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.call import Call
+from airflow_provider_tinybird.api.certificates import context_of
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.inflate import inflater_of
+from airflow_provider_tinybird.api.proxies import Proxy, proxy_of
 from airflow_provider_tinybird.api.quiet import quiet_httpx
 from airflow_provider_tinybird.api.settings import Settings
+from airflow_provider_tinybird.api.tries import Try, within
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+U = TypeVar("U")
 
-# httpx walks through all connections of its pool for each that is idle, so that many make every request slow.
+# The pool walks through all of its connections for each that is idle, so that many make every request slow.
 _CONNECTIONS = 20
-_LIMITS = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+
+_LONGEST_ERROR = 1_000_000
+"""Bytes of an answer that is no success that are read; the rest of such a page is left."""
 
 
 class Sink(Protocol):
@@ -58,6 +61,7 @@ class Client:
     :param settings: where to, and with which token.
     :param policy: how often and how long to try; by default as the settings say.
     :param transport: replaces the network, for tests.
+    :raises SettingsError: the proxy or the certificate authorities that the environment names cannot be used.
     """
 
     def __init__(
@@ -69,7 +73,12 @@ class Client:
     ) -> None:
         self.settings = settings
         self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
-        self._http = httpx.Client(transport=transport, limits=_LIMITS, **_client_arguments(settings))
+        self._proxy = proxy_of(settings)
+        if transport is None:
+            from airflow_provider_tinybird.api.transport import Transport  # takes long to import
+
+            transport = Transport(**_network(settings, self._proxy))
+        self._http = httpx.Client(transport=transport, **_client_arguments(settings))
         self._ends_at: float | None = None
         self._seen: dict[str, str] = {}  # shared with the views of this client
 
@@ -92,24 +101,41 @@ class Client:
     def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, again where that is safe, and return its result.
 
-        :param deadline: moment of ``time.monotonic()`` after which it is not sent again.
+        :param deadline: moment of ``time.monotonic()`` at which all of it is over, answered or not; nothing is sent after it.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
         deadline = self._ends_at if deadline is None else deadline
         # The loop is not handed the call: its state refers to itself, and would keep each body in memory for a long while.
         for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
             with attempt:
-                return self._send_once(call)
+                return self.send_once(call, deadline=deadline)
         raise AssertionError("the loop ends with a result or an error")
 
-    def download(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
+    def send_once(self, call: Call[T], *, deadline: float | None = None) -> T:
+        """Send a call one time, whatever comes back, and return its result.
+
+        For those who keep a journal of what they send: below it nothing may be repeated.
+
+        :param deadline: moment of ``time.monotonic()`` at which it is over.
+        :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
+        """
+        deadline = self._ends_at if deadline is None else deadline
+        status, headers, content = self._exchange(call, deadline, lambda answer: self._taken(call, answer))
+        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy)
+
+    def download(
+        self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]], *, deadline: float | None = None
+    ) -> Downloaded:
         """Send a call and write its answer out as it comes in, in constant memory.
 
         :param open_sink: opens where the bytes go, empty; called anew for each time that the call is sent.
+        :param deadline: moment of ``time.monotonic()`` at which all of it is over.
         """
-        loop = tenacity.Retrying(**retry.rules(self._policy, call, deadline=self._ends_at))
-        written: Downloaded = loop(self._download_once, call, open_sink)
-        return written
+        deadline = self._ends_at if deadline is None else deadline
+        for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
+            with attempt:
+                return self._exchange(call, deadline, lambda answer: self._written(call, answer, open_sink))
+        raise AssertionError("the loop ends with a result or an error")
 
     def close(self) -> None:
         """Close the connections."""
@@ -127,32 +153,47 @@ class Client:
             call.method, call.path, content=content, **_request_arguments(self.settings, call)
         )
 
-    def _send_once(self, call: Call[T]) -> T:
+    def _exchange(self, call: Call[Any], deadline: float | None, take: Callable[[httpx.Response], U]) -> U:
+        """Send a request and have its answer taken, within the time of one try."""
+        one = _try(self.settings, call, deadline)
         try:
-            with quiet_httpx():
-                answer = self._http.send(self._request(call))
-        except httpx.HTTPError as e:
-            raise answers.from_transport(self.settings, call, e) from e
-        self._seen["server"] = answer.headers.get("server", "")
-        return answers.read(self.settings, call, answer.status_code, answer.headers, answer.content)
-
-    def _download_once(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
-        try:
-            with quiet_httpx():
+            with quiet_httpx(), within(one):
                 answer = self._http.send(self._request(call), stream=True)
-            self._seen["server"] = answer.headers.get("server", "")
-            try:
-                if not answer.is_success:
-                    raise answers.from_status(self.settings, call, answer.status_code, answer.headers, answer.read())
-                size = 0
-                with open_sink() as sink:
-                    for chunk in answer.iter_bytes():
-                        sink.write(chunk)
-                        size += len(chunk)
-            finally:
-                answer.close()
+                self._seen["server"] = answer.headers.get("server", "")
+                try:
+                    return take(answer)
+                finally:
+                    answer.close()
         except httpx.HTTPError as e:
-            raise answers.from_transport(self.settings, call, e) from e
+            failure = answers.from_transport(self.settings, call, e, proxy=self._proxy)
+        # Raised here: the HTTP library's exception holds what it was sent as it came, and its frames say nothing.
+        raise failure
+
+    def _taken(self, call: Call[Any], answer: httpx.Response) -> tuple[int, Mapping[str, str], bytes]:
+        if answer.is_stream_consumed:  # a transport of tests, which hands over whole answers
+            return answer.status_code, answer.headers, answer.content
+        taker = _Taker(self.settings, call, answer)
+        for chunk in answer.iter_raw():
+            if not taker.take(chunk):
+                break
+        return answer.status_code, answer.headers, taker.content()
+
+    def _written(
+        self, call: Call[Any], answer: httpx.Response, open_sink: Callable[[], AbstractContextManager[Sink]]
+    ) -> Downloaded:
+        if not answer.is_success:
+            status, headers, content = self._taken(call, answer)
+            raise answers.from_status(self.settings, call, status, headers, content, proxy=self._proxy)
+        size = 0
+        inflater = inflater_of(self.settings, call, answer)
+        with open_sink() as sink:
+            for chunk in answer.iter_raw():
+                for piece in inflater.inflate(chunk):
+                    sink.write(piece)
+                    size += len(piece)
+            for piece in inflater.rest():
+                sink.write(piece)
+                size += len(piece)
         return Downloaded(size, answer.headers.get("content-type", ""))
 
 
@@ -162,6 +203,7 @@ class AsyncClient:
     :param settings: where to, and with which token.
     :param policy: how often and how long to try; by default as the settings say.
     :param transport: replaces the network, for tests.
+    :raises SettingsError: the proxy or the certificate authorities that the environment names cannot be used.
     """
 
     def __init__(
@@ -173,18 +215,28 @@ class AsyncClient:
     ) -> None:
         self.settings = settings
         self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
-        self._http = httpx.AsyncClient(transport=transport, limits=_LIMITS, **_client_arguments(settings))
+        self._proxy = proxy_of(settings)
+        if transport is None:
+            from airflow_provider_tinybird.api.transport import AsyncTransport  # takes long to import
+
+            transport = AsyncTransport(**_network(settings, self._proxy))
+        self._http = httpx.AsyncClient(transport=transport, **_client_arguments(settings))
         # Whoever waits for a connection waits here: the pool's own queue is walked through at every request.
         self._slots = asyncio.Semaphore(_CONNECTIONS)
 
     async def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, again where that is safe, and return its result.
 
-        :param deadline: moment of ``time.monotonic()`` after which it is not sent again.
+        :param deadline: moment of ``time.monotonic()`` at which all of it is over, answered or not; nothing is sent after it.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
         loop = tenacity.AsyncRetrying(**retry.rules(self._policy, call, deadline=deadline))
-        return await loop(self._send_once, call)
+        return await loop(self.send_once, call, deadline=deadline)
+
+    async def send_once(self, call: Call[T], *, deadline: float | None = None) -> T:
+        """Send a call one time, whatever comes back, and return its result; see :meth:`Client.send_once`."""
+        status, headers, content = await self._exchange(call, deadline)
+        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -196,18 +248,85 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _send_once(self, call: Call[T]) -> T:
+    def _request(self, call: Call[Any]) -> httpx.Request:
         content = _chunks(call.body) if call.body else None
-        request = self._http.build_request(
+        return self._http.build_request(
             call.method, call.path, content=content, **_request_arguments(self.settings, call)
         )
+
+    async def _exchange(self, call: Call[Any], deadline: float | None) -> tuple[int, Mapping[str, str], bytes]:
+        one = _try(self.settings, call, deadline)
         try:
-            with quiet_httpx():
+            # The sockets keep to the time as well. This is for all that is none: the queues in front of them, and the name's address.
+            async with asyncio.timeout(None if deadline is None else one.until_deadline()):
                 async with self._slots:
-                    answer = await self._http.send(request)
+                    with quiet_httpx(), within(one):
+                        return await self._sent(call)
         except httpx.HTTPError as e:
-            raise answers.from_transport(self.settings, call, e) from e
-        return answers.read(self.settings, call, answer.status_code, answer.headers, answer.content)
+            failure = answers.from_transport(self.settings, call, e, proxy=self._proxy)
+        except TimeoutError:
+            late = httpx.ReadTimeout("the deadline is over")
+            failure = answers.from_transport(self.settings, call, late, proxy=self._proxy, sent=one.sent)
+        # Raised here: the HTTP library's exception holds what it was sent as it came, and its frames say nothing.
+        raise failure
+
+    async def _sent(self, call: Call[Any]) -> tuple[int, Mapping[str, str], bytes]:
+        answer = await self._http.send(self._request(call), stream=True)
+        try:
+            if answer.is_stream_consumed:  # a transport of tests, which hands over whole answers
+                return answer.status_code, answer.headers, answer.content
+            taker = _Taker(self.settings, call, answer)
+            async for chunk in answer.aiter_raw():
+                if not taker.take(chunk):
+                    break
+            return answer.status_code, answer.headers, taker.content()
+        finally:
+            await answer.aclose()
+
+
+class _Taker:
+    """Takes an answer into memory, as far as there is room for it.
+
+    :raises UnreadableAnswerError: a success is larger than its call foresees, or is not compressed as it says.
+    """
+
+    def __init__(self, settings: Settings, call: Call[Any], answer: httpx.Response) -> None:
+        self._settings = settings
+        self._call = call
+        self._status = answer.status_code
+        self._most = call.max_answer if answer.is_success else _LONGEST_ERROR
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._inflater = inflater_of(settings, call, answer)
+
+    def take(self, chunk: bytes) -> bool:
+        """Take a piece; returns whether more is wanted."""
+        return self._keep(self._inflater.inflate(chunk))
+
+    def content(self) -> bytes:
+        """All of it."""
+        self._keep(self._inflater.rest())
+        return b"".join(self._pieces)
+
+    def _keep(self, pieces: Iterable[bytes]) -> bool:
+        for piece in pieces:
+            self._pieces.append(piece)
+            self._size += len(piece)
+            if self._size > self._most:
+                return self._is_full()
+        return True
+
+    def _is_full(self) -> bool:
+        if self._most == _LONGEST_ERROR:  # the beginning of an error says enough
+            return False
+        raise answers.unreadable(
+            self._settings,
+            self._call,
+            self._status,
+            b"".join(self._pieces[:1])[:200],
+            why=f"it is larger than the {self._most:,} bytes that are taken into memory; a result as large as that can be written to "
+            "a file: output_path of the operators, query_to_file of the hook",
+        )
 
 
 async def _chunks(body: Body) -> AsyncIterator[bytes]:
@@ -220,7 +339,6 @@ async def _chunks(body: Body) -> AsyncIterator[bytes]:
 
 
 def _client_arguments(settings: Settings) -> dict[str, Any]:
-    secure = settings.base_url.startswith("https:")
     return {
         "base_url": settings.base_url,
         # The token travels in this header only: in a query string it would end up in access logs and exceptions.
@@ -229,10 +347,24 @@ def _client_arguments(settings: Settings) -> dict[str, Any]:
             "User-Agent": settings.user_agent,
             "Accept-Encoding": "gzip, deflate",
         },
-        "verify": _verification(settings.verify) if secure else False,
-        "proxy": settings.proxy,
+        "trust_env": False,  # what the environment says of proxies and certificates is read by us
         "follow_redirects": False,
     }
+
+
+def _network(settings: Settings, proxy: Proxy | None) -> dict[str, Any]:
+    return {
+        "context": context_of(settings, proxy),
+        "connections": _CONNECTIONS,
+        "proxy": proxy.url if proxy else None,
+    }
+
+
+def _try(settings: Settings, call: Call[Any], deadline: float | None) -> Try:
+    one = Try(max(settings.timeout, call.min_timeout), deadline)
+    if one.until_deadline() <= 0:
+        raise answers.too_late(settings, call)
+    return one
 
 
 def _header_text(token: str) -> str:
@@ -258,16 +390,3 @@ def _request_arguments(settings: Settings, call: Call[Any]) -> dict[str, Any]:
         "headers": headers,
         "timeout": httpx.Timeout(seconds, connect=settings.connect_timeout),
     }
-
-
-@lru_cache(maxsize=8)
-def _verification(verify: bool | str) -> ssl.SSLContext | bool:
-    """Make the TLS context once for each setting: loading certificates takes 16 ms, which blocks an event loop each
-    time.
-    """
-    if verify is False:
-        log.warning(
-            "The Tinybird connection does not verify TLS certificates ('verify' is false): anyone on the way can read the token."
-        )
-        return False
-    return httpx.create_ssl_context() if verify is True else ssl.create_default_context(cafile=verify)

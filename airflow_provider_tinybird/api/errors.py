@@ -8,7 +8,7 @@ through
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird.api.job import Job
@@ -18,10 +18,11 @@ class TinybirdError(Exception):
     """Base of all errors of this package.
 
     ``retry_can_help`` says whether the very same call may succeed later without anyone changing anything. Airflow's own
-    retries are left on where it is true and switched off where it is false.
+    retries are left on where it is true and switched off where it is false. It is the class that says so, but for errors that know better
+    of the one call that they are about.
     """
 
-    retry_can_help: ClassVar[bool] = True
+    retry_can_help: bool = True
 
 
 class InvalidInputError(TinybirdError, ValueError):
@@ -32,12 +33,14 @@ class InvalidInputError(TinybirdError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What Tinybird answered when it refused.
+    """What was answered instead of a success.
 
     :param status: HTTP status code.
-    :param text: Tinybird's own words, redacted and cut.
+    :param text: the words of the answer, redacted and cut.
     :param documentation: link that came with the error, if any.
     :param retry_after: seconds to wait that the answer asks for, from ``Retry-After`` or ``X-RateLimit-Reset``.
+    :param from_tinybird: whether the body is Tinybird's own JSON error. Only then does the status say what Tinybird did or did not do:
+        whatever else comes, a gateway, a balancer or a proxy may have written, before or after Tinybird took the request.
     """
 
     status: int
@@ -47,8 +50,12 @@ class Answer:
     from_tinybird: bool = False
 
 
+_PASSING = frozenset({408, 421, 425, 429})
+"""Refusals of the moment, not of the request."""
+
+
 class ApiError(TinybirdError):
-    """Tinybird answered with an error status.
+    """An error status was answered, by Tinybird or by something in front of it (``answer.from_tinybird`` tells).
 
     :param what: what was being done, such as ``truncate data source 'flights'``.
     :param where: method, host and path, without the query string.
@@ -62,7 +69,9 @@ class ApiError(TinybirdError):
         self.what = what
         self.where = where
         self.answer = answer
-        parts = [f"Could not {what}: Tinybird answered HTTP {answer.status}: {_sentence(answer.text)}"]
+        if not answer.from_tinybird:
+            self.retry_can_help = True  # the words of whoever wrote this say nothing of Tinybird
+        parts = [f"Could not {what}: {answered(answer)}"]
         if way_out:
             parts.append(way_out)
         if answer.documentation:
@@ -76,8 +85,9 @@ class ApiError(TinybirdError):
 
     @property
     def is_final(self) -> bool:
-        """Whether Tinybird itself refused, and the same call later cannot help."""
-        return self.answer.from_tinybird and 400 <= self.status < 500 and self.status not in (408, 421, 425, 429)
+        """Whether Tinybird itself refused, and would refuse the same call later as well."""
+        refused = 400 <= self.status < 500 and self.status not in _PASSING
+        return self.answer.from_tinybird and refused and not self.retry_can_help
 
 
 class BadRequestError(ApiError):
@@ -135,11 +145,14 @@ class ConnectionFailedError(TinybirdError):
 
     :param sent: whether the request, or part of it, may have reached Tinybird.
     :param timed_out: whether the time for an answer ran out.
+    :param is_final: whether the next connection would fail as well: a certificate that is not trusted, a proxy that wants a password.
     """
 
-    def __init__(self, message: str, *, sent: bool, timed_out: bool = False) -> None:
+    def __init__(self, message: str, *, sent: bool, timed_out: bool = False, is_final: bool = False) -> None:
         self.sent = sent
         self.timed_out = timed_out
+        if is_final:
+            self.retry_can_help = False
         super().__init__(message)
 
 
@@ -165,9 +178,17 @@ class OutcomeUnknownError(TinybirdError):
 
 
 class UnreadableAnswerError(TinybirdError):
-    """Tinybird answered with success, but the answer is not what the API promises."""
+    """The answer was a success, but not what the API promises.
+
+    :param passing: whether it may be another one next time, and the call can be repeated: a page of something else under HTTP 200.
+    """
 
     retry_can_help = False
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        if passing:
+            self.retry_can_help = True
+        super().__init__(message)
 
 
 class ImportRejectedError(TinybirdError):
@@ -213,6 +234,16 @@ class JobLostError(TinybirdError):
     """Tinybird no longer knows the job (it keeps jobs for 48 hours), or polling it failed for too long."""
 
     retry_can_help = False
+
+
+def answered(answer: Answer) -> str:
+    """Say in a sentence or two who answered what."""
+    if answer.from_tinybird:
+        return f"Tinybird answered HTTP {answer.status}: {_sentence(answer.text)}"
+    return (
+        f"HTTP {answer.status} was answered: {_sentence(answer.text)} These are not Tinybird's own words: a gateway, a balancer or a "
+        "proxy may have written them."
+    )
 
 
 def _sentence(text: str) -> str:

@@ -34,7 +34,7 @@ def send_events(
         # Tinybird's guide asks for at least 10 s with wait=true, and its clients use 30 s; users see flushes of 25 s.
         min_timeout=60.0 if wait else 0.0,
         # 503 of the Events API means overload or an unavailable table, with nothing inserted.
-        not_taken=frozenset({429, 503}),
+        is_refused_when_busy=True,
         find_out=f"Count the rows of '{datasource}', or look at tinybird.datasources_ops_log (event type append-hfi).",
     )
 

@@ -13,7 +13,7 @@ from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, 
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, node_job
 from airflow_provider_tinybird.api.models import EndpointFormat, Pipe, QueryResult, RawResult
-from airflow_provider_tinybird.api.query import QUERY_TIMEOUT, read_query_result
+from airflow_provider_tinybird.api.query import MOST_IN_MEMORY, QUERY_TIMEOUT, read_query_result
 
 T = TypeVar("T")
 
@@ -228,6 +228,7 @@ def _endpoint(
         repeat=Repeat.READ,
         scope=f"PIPES:READ:{pipe}",
         min_timeout=QUERY_TIMEOUT,
+        max_answer=MOST_IN_MEMORY,
         repeat_timeouts=False,
     )
 

@@ -20,6 +20,9 @@ T = TypeVar("T")
 # Queries stop after 10 s by default, 30 s and more on larger plans; the answer's way comes on top.
 QUERY_TIMEOUT = 120.0
 
+MOST_IN_MEMORY = 512_000_000
+"""Bytes of a result that are taken into memory: several times what Tinybird documents for a result."""
+
 _TEXT_IN_PARQUET = {"output_format_parquet_string_as_string": 1}  # by default Tinybird writes text as binary
 
 
@@ -146,6 +149,7 @@ def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, 
         repeat=Repeat.READ,
         scope="DATASOURCES:READ or PIPES:READ on what the query reads",
         min_timeout=QUERY_TIMEOUT,
+        max_answer=MOST_IN_MEMORY,
         repeat_timeouts=False,
     )
 

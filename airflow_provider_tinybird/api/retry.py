@@ -12,14 +12,16 @@ from typing import Any
 import tenacity
 
 from airflow_provider_tinybird.api.call import Call, Repeat
-from airflow_provider_tinybird.api.errors import ApiError, ConnectionFailedError
+from airflow_provider_tinybird.api.errors import ApiError, ConnectionFailedError, RateLimitedError, ServerError
 
 log = logging.getLogger(__name__)
 
-_REPEATABLE_STATUSES = frozenset({429, 502, 503, 504, 598, 599})
+_PASSING = frozenset({421, 425, 429, 502, 503, 504, 520, 521, 522, 523, 524, 598, 599})
 """Passing trouble: the rate limit, and what gateways answer (598 and 599 are time-outs that Tinybird's own clients
 know).
 """
+_PASSING_OF_OTHERS = frozenset({408, 500})
+"""Passing trouble where something in front of Tinybird says it; of Tinybird's own words, the query's trouble."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class RetryPolicy:
     """How long and how often to try.
 
     :param max_retries: times to send again after the first.
-    :param total: seconds for all of it, waits included; a wait that would end later fails at once.
+    :param total: seconds for all of it, waits included, where the caller sets no deadline; a wait that would end later fails at once.
     :param first_wait: seconds of the first wait where the answer does not say; doubled from there, with jitter.
     :param longest_wait: seconds of the longest wait that is not asked for by an answer.
     """
@@ -45,16 +47,27 @@ def may_send_again(call: Call[Any], error: BaseException) -> bool:
     trouble.
     """
     if isinstance(error, ConnectionFailedError):
+        if not error.retry_can_help:
+            return False
         if not error.sent:
             return True
         if call.repeat is Repeat.ONCE:
             return False
         return call.repeat_timeouts or not error.timed_out
     if isinstance(error, ApiError):
-        if error.status in call.not_taken:
-            return True
-        return call.repeat is not Repeat.ONCE and error.status in _REPEATABLE_STATUSES
+        if call.repeat is Repeat.ONCE:
+            return was_refused_for_now(error)
+        return error.status in _PASSING or (error.status in _PASSING_OF_OTHERS and not error.answer.from_tinybird)
     return False
+
+
+def was_refused_for_now(error: BaseException) -> bool:
+    """Tell whether Tinybird itself says that it took nothing of a call, and that it may be sent later.
+
+    This is no list of statuses that prove something: of a call that must go once, an answer that leaves doubt is an
+    :class:`~airflow_provider_tinybird.api.errors.OutcomeUnknownError` before it gets here.
+    """
+    return isinstance(error, RateLimitedError | ServerError) and error.answer.from_tinybird
 
 
 def rules(
@@ -62,25 +75,28 @@ def rules(
 ) -> dict[str, Any]:
     """Make the arguments of ``tenacity.Retrying`` and ``tenacity.AsyncRetrying`` for one call.
 
-    :param deadline: moment of ``clock`` after which nothing is sent any more; the policy's total counts where it ends
-        earlier.
+    :param deadline: moment of ``clock`` after which nothing is sent any more. A wait that an answer asks for may last until then; all
+        others end with the policy's total.
     """
-    end = clock() + policy.total
-    if deadline is not None:
-        end = min(end, deadline)
+    total = clock() + policy.total
+    end = total if deadline is None else deadline
     planned: dict[int, float] = {}
+
+    def asked_for(state: tenacity.RetryCallState) -> float | None:
+        error = state.outcome.exception() if state.outcome else None
+        return error.answer.retry_after if isinstance(error, ApiError) else None
 
     # Asked for by stop, wait and announce, in an order that differs between versions of tenacity; jitter makes it random.
     def wait(state: tenacity.RetryCallState) -> float:
         attempt = state.attempt_number
         if attempt not in planned:
-            error = state.outcome.exception() if state.outcome else None
-            asked = error.answer.retry_after if isinstance(error, ApiError) else None
-            planned[attempt] = asked or _backoff(policy, attempt)  # "0 seconds" would use up all tries at once
+            # "0 seconds" would use up all tries at once
+            planned[attempt] = asked_for(state) or _backoff(policy, attempt)
         return planned[attempt]
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number > policy.max_retries or clock() + wait(state) > end
+        last = end if asked_for(state) else min(end, total)
+        return state.attempt_number > policy.max_retries or clock() + wait(state) > last
 
     def announce(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

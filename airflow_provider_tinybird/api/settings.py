@@ -106,8 +106,8 @@ def normalise_base_url(text: str, *, allow_http: bool = False, scheme: str = "",
         raise _refusal(text, f"it holds port {own_port}, but the connection's own Port is {port}; leave that empty")
     port = own_port or port
     host = (parts.hostname or "").lower()
-    scheme = parts.scheme or scheme or ("http" if _is_loopback(host) else "https")
-    if scheme == "http" and not allow_http and not _is_loopback(host):
+    scheme = parts.scheme or scheme or ("http" if is_loopback(host) else "https")
+    if scheme == "http" and not allow_http and not is_loopback(host):
         raise SettingsError(
             f"The API base URL (Host) {_shown(text)!r} is plain http, which would send the token unencrypted. Write "
             f"'https://{host}', or, if this is Tinybird Local inside a network that you trust, set the extra 'allow_http' to true."
@@ -172,7 +172,8 @@ def _shown(text: str) -> str:
     return redact(f"{scheme}{found}***@{rest.rpartition('@')[2]}" if "@" in rest else address)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
     if host == "localhost":
         return True
     try:

@@ -37,6 +37,10 @@ class PunctualSensor(BaseSensorOperator):
 
     _began = 0.0
 
+    @abstractmethod
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+
     def execute(self, context: Context) -> Any:
         """Wait, by Airflow's own rules."""
         self._began = time.time()

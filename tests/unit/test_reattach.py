@@ -284,7 +284,7 @@ LISTS: list[tuple[str, Any, Shown, str, str, str]] = [
     ("only its id", lambda: [record_of(append_url, datasource={"id": "t_1"})], Shown.UNSURE, "unknown", "unknown", "unknown"),
     ("no time", lambda: [record_of(append_url, created_at=None)], Shown.UNSURE, "unknown", "unknown", "unknown"),
     ("two", lambda: [record_of(append_url), record_of(append_url, id="other")], Shown.UNSURE, "unknown", "unknown", "unknown"),
-    ("one, and one silent", lambda: [record_of(append_url), record_of(append_url, id="o", url=None)], Shown.UNSURE, "unknown", "unknown", "unknown"),
+    ("one and a half", lambda: [record_of(append_url), record_of(append_url, url=None)], Shown.UNSURE, "unknown", "unknown", "unknown"),
     ("refused", lambda: REFUSED, Shown.UNREAD, "unknown", "unknown", "unknown"),
     ("page", lambda: PAGE, Shown.UNREAD, "unknown", "unknown", "unknown"),
     ("HTML", lambda: httpx.Response(200, html="<html>"), Shown.UNREAD, "unknown", "unknown", "unknown"),

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_tinybird.api import datasources, events, imports, jobs, pipes, query, workspaces
 from airflow_provider_tinybird.api.body import FileBody
+from airflow_provider_tinybird.api.call import Repeat
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import EndpointFormat, FileFormat
@@ -234,7 +235,7 @@ def test_a_strange_success_is_never_a_stray_exception(wire, call, body):
     """Whatever a success carries, it becomes a result or an error of this package, and it is not sent again."""
     wire.answers((200, body))
     error = error_of(wire, call)
-    assert error is None or error.retry_can_help is False
+    assert error is None or error.retry_can_help is (call.repeat is not Repeat.ONCE)
     assert len(wire.sent) == 1
 
 

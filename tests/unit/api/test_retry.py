@@ -292,11 +292,13 @@ def test_the_callers_deadline_counts_where_it_is_earlier(wire):
     assert len(wire.sent) == 1
 
 
-def test_a_deadline_that_is_over_still_sends_once(wire):
-    wire.answers((502, "bad gateway"))
-    with pytest.raises(ServerError):
-        wire.send(jobs.get_job("j"), deadline=time.monotonic() - 1)
-    assert len(wire.sent) == 1
+@each(READ, IDEMPOTENT, ONCE)
+def test_nothing_is_sent_after_the_deadline(wire, call, good):
+    wire.answers()
+    with pytest.raises(ConnectionFailedError, match="deadline was over before it was sent. Nothing was sent") as caught:
+        wire.send(call, deadline=time.monotonic() - 1)
+    assert (caught.value.sent, caught.value.timed_out) == (False, True)
+    assert wire.sent == []
 
 
 def test_all_tries_and_waits_share_one_total():
