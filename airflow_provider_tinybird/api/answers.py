@@ -162,10 +162,13 @@ def from_status(
     content: bytes,
     *,
     proxy: Proxy | None = None,
+    is_cut: bool = False,
 ) -> errors.TinybirdError:
-    """Turn an answer that is no success into the right error.
+    """Turn an answer that is no success into the right error. What it says of a call that must go once is decided here and nowhere else:
+    an answer that leaves any doubt becomes an :class:`OutcomeUnknownError`, and all else says that nothing was taken.
 
     :param proxy: the proxy in between.
+    :param is_cut: whether the answer came before the whole request was sent, and the connection broke over it.
     """
     words = _Words.of(status, content, settings.token.value)
     answer = errors.Answer(
@@ -183,20 +186,23 @@ def from_status(
             sent=False,
             is_final=True,
         )
-    if call.repeat is Repeat.ONCE and not _is_refusal(call, answer):
-        return errors.OutcomeUnknownError(
-            call.what, place, f"{errors.answered(answer)} {_way_out(settings, call, answer, headers)}", call.find_out
-        )
+    if call.repeat is Repeat.ONCE and not _is_refusal(call, answer, is_cut=is_cut):
+        cause = f"{errors.answered(answer)} {_way_out(settings, call, answer, headers)}"
+        return errors.OutcomeUnknownError(call.what, place, cause, call.find_out, answer)
     kind = _ERRORS.get(status, errors.ServerError if status >= 500 else errors.BadRequestError)
     if 400 <= status < 500 and is_quota_text(answer.text):
         return errors.JobQuotaError(call.what, place, answer, _QUOTA_WAY_OUT)
     return kind(call.what, place, answer, _way_out(settings, call, answer, headers))
 
 
-def _is_refusal(call: Call[T], answer: errors.Answer) -> bool:
-    """Tell whether an answer proves that Tinybird did nothing of what it was asked for, or says itself what it did (422)."""
+def _is_refusal(call: Call[T], answer: errors.Answer, *, is_cut: bool) -> bool:
+    """Tell whether an answer proves that Tinybird did nothing of what it was asked for, or says itself what it did (422).
+
+    A page of a gateway proves nothing by its status: balancers answer 503 also when the server broke off after it had taken the request.
+    But a body that never arrived whole cannot have been taken, whoever refused it.
+    """
     if not answer.from_tinybird:
-        return False
+        return is_cut and 400 <= answer.status < 500
     return (400 <= answer.status < 500 and answer.status != 408) or (answer.status == 503 and call.is_refused_when_busy)
 
 
@@ -208,13 +214,14 @@ def read(
     content: bytes,
     *,
     proxy: Proxy | None = None,
+    is_cut: bool = False,
 ) -> T:
     """Turn an answer into the call's result. All answers that are taken into memory come through here.
 
     :raises TinybirdError: the answer is no success, or cannot be read.
     """
     if not 200 <= status < 300:
-        raise from_status(settings, call, status, headers, content, proxy=proxy)
+        raise from_status(settings, call, status, headers, content, proxy=proxy, is_cut=is_cut)
     failure: errors.TinybirdError
     try:
         return call.read(Reply(status, headers, content, call.what))

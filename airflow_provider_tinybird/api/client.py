@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -72,7 +73,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
+        self.policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._proxy = proxy_of(settings)
         if transport is None:
             from airflow_provider_tinybird.api.transport import Transport  # takes long to import
@@ -106,7 +107,7 @@ class Client:
         """
         deadline = self._ends_at if deadline is None else deadline
         # The loop is not handed the call: its state refers to itself, and would keep each body in memory for a long while.
-        for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
+        for attempt in tenacity.Retrying(**retry.rules(self.policy, call, deadline=deadline)):
             with attempt:
                 return self.send_once(call, deadline=deadline)
         raise AssertionError("the loop ends with a result or an error")
@@ -120,8 +121,9 @@ class Client:
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
         deadline = self._ends_at if deadline is None else deadline
-        status, headers, content = self._exchange(call, deadline, lambda answer: self._taken(call, answer))
-        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy)
+        one = _try(self.settings, call, deadline)
+        status, headers, content = self._exchange(call, one, lambda answer: self._taken(call, answer))
+        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy, is_cut=one.is_cut)
 
     def download(
         self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]], *, deadline: float | None = None
@@ -132,9 +134,10 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` at which all of it is over.
         """
         deadline = self._ends_at if deadline is None else deadline
-        for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
+        for attempt in tenacity.Retrying(**retry.rules(self.policy, call, deadline=deadline)):
             with attempt:
-                return self._exchange(call, deadline, lambda answer: self._written(call, answer, open_sink))
+                one = _try(self.settings, call, deadline)
+                return self._exchange(call, one, lambda answer: self._written(call, answer, open_sink))
         raise AssertionError("the loop ends with a result or an error")
 
     def close(self) -> None:
@@ -153,9 +156,8 @@ class Client:
             call.method, call.path, content=content, **_request_arguments(self.settings, call)
         )
 
-    def _exchange(self, call: Call[Any], deadline: float | None, take: Callable[[httpx.Response], U]) -> U:
+    def _exchange(self, call: Call[Any], one: Try, take: Callable[[httpx.Response], U]) -> U:
         """Send a request and have its answer taken, within the time of one try."""
-        one = _try(self.settings, call, deadline)
         try:
             with quiet_httpx(), within(one):
                 answer = self._http.send(self._request(call), stream=True)
@@ -214,7 +216,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings
-        self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
+        self.policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._proxy = proxy_of(settings)
         if transport is None:
             from airflow_provider_tinybird.api.transport import AsyncTransport  # takes long to import
@@ -230,13 +232,14 @@ class AsyncClient:
         :param deadline: moment of ``time.monotonic()`` at which all of it is over, answered or not; nothing is sent after it.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
-        loop = tenacity.AsyncRetrying(**retry.rules(self._policy, call, deadline=deadline))
+        loop = tenacity.AsyncRetrying(**retry.rules(self.policy, call, deadline=deadline))
         return await loop(self.send_once, call, deadline=deadline)
 
     async def send_once(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call one time, whatever comes back, and return its result; see :meth:`Client.send_once`."""
-        status, headers, content = await self._exchange(call, deadline)
-        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy)
+        one = _try(self.settings, call, deadline)
+        status, headers, content = await self._exchange(call, one)
+        return answers.read(self.settings, call, status, headers, content, proxy=self._proxy, is_cut=one.is_cut)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -254,11 +257,11 @@ class AsyncClient:
             call.method, call.path, content=content, **_request_arguments(self.settings, call)
         )
 
-    async def _exchange(self, call: Call[Any], deadline: float | None) -> tuple[int, Mapping[str, str], bytes]:
-        one = _try(self.settings, call, deadline)
+    async def _exchange(self, call: Call[Any], one: Try) -> tuple[int, Mapping[str, str], bytes]:
         try:
             # The sockets keep to the time as well. This is for all that is none: the queues in front of them, and the name's address.
-            async with asyncio.timeout(None if deadline is None else one.until_deadline()):
+            left = one.until_deadline()
+            async with asyncio.timeout(None if left == math.inf else left):
                 async with self._slots:
                     with quiet_httpx(), within(one):
                         return await self._sent(call)

@@ -163,14 +163,16 @@ class OutcomeUnknownError(TinybirdError):
     :param where: method, host and path.
     :param cause: how the answer was lost.
     :param find_out: how to find out whether it was done.
+    :param answer: what was answered, where something was.
     """
 
     retry_can_help = False
 
-    def __init__(self, what: str, where: str, cause: str, find_out: str) -> None:
+    def __init__(self, what: str, where: str, cause: str, find_out: str, answer: Answer | None = None) -> None:
         self.what = what
         self.where = where
         self.cause = cause
+        self.answer = answer
         super().__init__(
             f"It is not known whether Tinybird did this: {what}. {_sentence(cause)} It was not sent again, because that could "
             f"double the data. {find_out} [{where}]"

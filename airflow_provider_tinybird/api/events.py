@@ -42,6 +42,12 @@ def send_events(
 def _result(reply: Reply) -> EventsResult:
     body = reply.json_object()
     return EventsResult(
-        successful_rows=int(body["successful_rows"]),  # an answer without it says nothing of the rows
-        quarantined_rows=int(body.get("quarantined_rows") or 0),
+        successful_rows=_count(body["successful_rows"]),  # an answer without it says nothing of the rows
+        quarantined_rows=_count(body.get("quarantined_rows") or 0),
     )
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError("that is no count of rows")
+    return value

@@ -46,28 +46,24 @@ def may_send_again(call: Call[Any], error: BaseException) -> bool:
     Any call may where the failure proves that nothing was taken. Calls that can be repeated also may after passing
     trouble.
     """
+    if call.repeat is Repeat.ONCE or (isinstance(error, ConnectionFailedError) and not error.sent):
+        return nothing_was_taken(error)
     if isinstance(error, ConnectionFailedError):
-        if not error.retry_can_help:
-            return False
-        if not error.sent:
-            return True
-        if call.repeat is Repeat.ONCE:
-            return False
         return call.repeat_timeouts or not error.timed_out
     if isinstance(error, ApiError):
-        if call.repeat is Repeat.ONCE:
-            return was_refused_for_now(error)
         return error.status in _PASSING or (error.status in _PASSING_OF_OTHERS and not error.answer.from_tinybird)
     return False
 
 
-def was_refused_for_now(error: BaseException) -> bool:
-    """Tell whether Tinybird itself says that it took nothing of a call, and that it may be sent later.
+def nothing_was_taken(error: BaseException) -> bool:
+    """Tell of a call that must go once whether nothing of it was taken, and that it may go later.
 
-    This is no list of statuses that prove something: of a call that must go once, an answer that leaves doubt is an
-    :class:`~airflow_provider_tinybird.api.errors.OutcomeUnknownError` before it gets here.
+    This is no list of statuses that prove something: an answer that leaves doubt is an
+    :class:`~airflow_provider_tinybird.api.errors.OutcomeUnknownError` before it gets here (``answers.from_status``).
     """
-    return isinstance(error, RateLimitedError | ServerError) and error.answer.from_tinybird
+    if isinstance(error, ConnectionFailedError):
+        return not error.sent and error.retry_can_help
+    return isinstance(error, RateLimitedError | ServerError)
 
 
 def rules(
@@ -91,7 +87,7 @@ def rules(
         attempt = state.attempt_number
         if attempt not in planned:
             # "0 seconds" would use up all tries at once
-            planned[attempt] = asked_for(state) or _backoff(policy, attempt)
+            planned[attempt] = asked_for(state) or backoff(policy, attempt)
         return planned[attempt]
 
     def stop(state: tenacity.RetryCallState) -> bool:
@@ -113,6 +109,7 @@ def rules(
     }
 
 
-def _backoff(policy: RetryPolicy, attempt: int) -> float:
+def backoff(policy: RetryPolicy, attempt: int) -> float:
+    """Seconds to wait after a failed attempt where the answer does not say; the first is 1."""
     jitter = random.uniform(0, policy.first_wait)  # noqa: S311 - spreads load, keeps no secret
     return min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, 30) + jitter)

@@ -67,6 +67,18 @@ def _moved(size: int) -> None:
         one.moved(size)
 
 
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Note that a request was cut off: the pool goes on to read, since a server may answer before it closes."""
+    try:
+        yield
+    except httpcore.WriteError:
+        one = current.get()
+        if one:
+            one.is_cut = True
+        raise
+
+
 class _Stream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
@@ -79,7 +91,9 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _PIECE):
             piece = buffer[start : start + _PIECE]
-            self._stream.write(piece, _to_write(timeout))
+            left = _to_write(timeout)
+            with _noted():
+                self._stream.write(piece, left)
             _moved(len(piece))
 
     def close(self) -> None:
@@ -165,7 +179,9 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore\'s interface
         for start in range(0, len(buffer), _PIECE):
             piece = buffer[start : start + _PIECE]
-            await self._stream.write(piece, _to_write(timeout))
+            left = _to_write(timeout)
+            with _noted():
+                await self._stream.write(piece, left)
             _moved(len(piece))
 
     async def aclose(self) -> None:

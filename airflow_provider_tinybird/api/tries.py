@@ -33,6 +33,8 @@ class Try:
         self._direction = ""
         self.sent = False
         """Whether a byte of the request was handed to the network."""
+        self.is_cut = False
+        """Whether the connection broke before all of the request was handed to it, so that it never arrived whole."""
 
     def until_deadline(self) -> float:
         """Seconds until the deadline, infinite where there is none."""

@@ -7,9 +7,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import (
+    ApiError,
     InvalidInputError,
     OutcomeUnknownError,
     PartiallyIngestedError,
@@ -18,6 +20,7 @@ from airflow_provider_tinybird.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.models import EventsResult
+from airflow_provider_tinybird.api.retry import backoff, nothing_was_taken
 from airflow_provider_tinybird.loads.books import Books, NoBooks
 from airflow_provider_tinybird.loads.breaks import broken
 from airflow_provider_tinybird.loads.compression import Compressor
@@ -33,6 +36,9 @@ log = logging.getLogger(__name__)
 
 BYTES_IN_FLIGHT = 64_000_000
 """Bytes of the bodies under way at the most, whatever their number."""
+
+_WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each of the times that ``at_least_once`` sends a body again whose answer was lost."""
 
 _SLOW_SOURCE = 1.0
 _REPAIRS = 3
@@ -67,6 +73,14 @@ def send_batches(
     result = load.run(batches)
     log.info(tally.summary())
     return result
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """How often a batch was refused for the moment, and since when."""
+
+    since: float
+    times: int = 0
 
 
 class Load:
@@ -105,8 +119,11 @@ class Load:
             compressor=Compressor(options.compression, paced=options.pacing),
             content=books.content,
             wait=options.wait,
-            again=options.delivery is Delivery.AT_LEAST_ONCE,
         )
+        self._policy = client.policy
+        self._not_before = -math.inf
+        self._refused: dict[int, _Refusals] = {}
+        self._lost: dict[int, int] = {}
         self._senders = Senders(sending, options.max_in_flight)
 
     def run(self, batches: Iterable[Batch]) -> LoadResult:
@@ -165,7 +182,7 @@ class Load:
             return math.inf
         if flying and self._senders.bytes_in_flight + piece.size > BYTES_IN_FLIGHT:
             return math.inf
-        return self._pace.delay()
+        return max(self._pace.delay(), self._not_before - self._clock())
 
     def _wait_until_sent(self) -> None:
         while self._todo or self._senders.in_flight or self._failure:
@@ -211,6 +228,11 @@ class Load:
             self._too_large(piece)
         elif isinstance(error, _UNKNOWN):
             self._unknown(piece, error, is_broken=is_broken)
+        elif error and not is_broken and (wait := self._wait_after(piece, error)) is not None:
+            log.warning("%s Nothing of it was taken: it is sent in %.1f s.", error, wait)
+            self._books.not_in(piece)
+            self._todo.appendleft(piece)
+            self._pause(wait)
         elif isinstance(error, TinybirdError):
             self._books.not_in(piece)
             self._tally.not_in.add(piece.first_row, piece.rows)
@@ -235,7 +257,34 @@ class Load:
         )
         self._todo.extendleft(reversed(halves))
 
+    def _wait_after(self, piece: Piece, error: BaseException) -> float | None:
+        """Seconds until a batch may be sent that was not taken; ``None`` where that is not said of it, or was too often.
+
+        This is the client's own policy. But the batch goes through the books anew, as below them nothing is ever sent twice.
+        """
+        if not nothing_was_taken(error):
+            return None
+        refusals = self._refused.setdefault(piece.first_row, _Refusals(self._clock()))
+        refusals.times += 1
+        asked = error.answer.retry_after if isinstance(error, ApiError) else None
+        wait = asked or backoff(self._policy, refusals.times)
+        is_last = refusals.times > self._policy.max_retries
+        return None if is_last or self._clock() + wait > refusals.since + self._policy.total else wait
+
+    def _pause(self, wait: float) -> None:
+        self._not_before = max(self._not_before, self._clock() + wait)
+
     def _unknown(self, piece: Piece, error: TinybirdError, *, is_broken: bool) -> None:
+        lost = self._lost.get(piece.first_row, 0)
+        may_be_doubled = self._options.delivery is Delivery.AT_LEAST_ONCE and not isinstance(
+            error, PartiallyIngestedError
+        )
+        if may_be_doubled and not is_broken and lost < len(_WAITS):
+            log.warning("%s It is sent again in %.0f s, as delivery='at_least_once' asks for.", error, _WAITS[lost])
+            self._lost[piece.first_row] = lost + 1
+            self._again(piece, error)
+            self._pause(_WAITS[lost])
+            return
         try:
             if is_broken:
                 raise error
@@ -246,9 +295,17 @@ class Load:
             self._fail(e)
             return
         if found is None:
-            self._todo.appendleft(piece)
+            self._again(piece, error)
         else:
             self._is_in(piece, found)
+
+    def _again(self, piece: Piece, error: TinybirdError) -> None:
+        """Send again what may have arrived, or did not: in halves where something in front of Tinybird called it too large."""
+        answer = error.answer if isinstance(error, OutcomeUnknownError) else None
+        if answer and answer.status == 413 and piece.rows > 1:
+            self._too_large(piece)
+        else:
+            self._todo.appendleft(piece)
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error

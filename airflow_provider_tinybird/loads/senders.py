@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_provider_tinybird.api import events
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import OutcomeUnknownError, UnreadableAnswerError
+from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 from airflow_provider_tinybird.api.models import EventsResult
 from airflow_provider_tinybird.loads.compression import Compressor, Content, gzipped
 from airflow_provider_tinybird.loads.pieces import Piece
-
-log = logging.getLogger(__name__)
-
-_WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each of the times that a body is sent again whose answer was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +33,6 @@ class Sending:
     :param compressor: decides which are compressed.
     :param content: makes the body that is sent of a piece.
     :param wait: have each acknowledged by the database.
-    :param again: whether to send again what may have arrived.
-    :param sleep: waits.
     """
 
     client: Client
@@ -49,20 +40,9 @@ class Sending:
     compressor: Compressor
     content: Callable[[Piece], Content]
     wait: bool = True
-    again: bool = False
-    sleep: Callable[[float], None] = time.sleep
 
     def send(self, piece: Piece) -> EventsResult:
-        """Send a piece and return the answer."""
-        for wait in _WAITS if self.again else ():
-            try:
-                return self._send_once(piece)
-            except (OutcomeUnknownError, UnreadableAnswerError) as e:
-                log.warning("%s It is sent again in %.0f s, as delivery='at_least_once' asks for.", e, wait)
-                self.sleep(wait)
-        return self._send_once(piece)
-
-    def _send_once(self, piece: Piece) -> EventsResult:
+        """Send a piece one time and return the answer. What is sent again is for the main thread to say, which keeps the books."""
         content = self.content(piece)
         is_on = self.compressor.is_on
         packed = gzipped(content) if is_on else content
@@ -70,21 +50,23 @@ class Sending:
         measured = self.compressor.measure(call.body) if call.body and not is_on else None
         if measured:
             call = replace(call, body=measured)
-        result = self.client.send(call)
+        result = self.client.send_once(call)
         if measured:
             self.compressor.decide(content, measured)
         self._check(piece, result)
         return result
 
     def _check(self, piece: Piece, result: EventsResult) -> None:
-        """Have a success that leaves rows out count as an answer that was lost: nobody knows which of the rows are in.
+        """Have a success that counts other rows than were sent count as an answer that was lost: nobody knows which of the rows are in.
 
-        :raises UnreadableAnswerError: the answer speaks of fewer rows than were sent.
+        :raises UnreadableAnswerError: the answer speaks of fewer rows or of more.
         """
-        if result.successful_rows + result.quarantined_rows < piece.rows:
+        counted = result.successful_rows + result.quarantined_rows
+        if counted != piece.rows:
+            ending = "the rest is missing" if counted < piece.rows else "these are more than were sent"
             raise UnreadableAnswerError(
                 f"Of {piece.rows} rows that were sent to '{self.datasource}', Tinybird's answer says that {result.successful_rows} are in "
-                f"and {result.quarantined_rows} in quarantine: the rest is missing."
+                f"and {result.quarantined_rows} in quarantine: {ending}."
             )
 
 

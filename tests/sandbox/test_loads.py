@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.loads import LoadOptions, ResumableLoadError, counts, exactly_once, senders
+from airflow_provider_tinybird.loads import LoadOptions, ResumableLoadError, counts, exactly_once
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 
 ROWS = [{"n": number} for number in range(10, 40)]
@@ -24,7 +24,7 @@ def quick(monkeypatch):
     """Bodies of five rows, with room for an id in each or without, and no time between looks."""
     monkeypatch.setattr(exactly_once, "_LOOKS", (0.0, 0.05))
     monkeypatch.setattr(exactly_once, "_LAST_LOOK", 0.0)
-    monkeypatch.setattr(senders, "_WAITS", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
     monkeypatch.setattr(counts, "_POLL_INTERVAL", 0.05)
 
 

@@ -277,7 +277,7 @@ class TestExtras:
 
     @pytest.mark.parametrize("installed", [True, False])
     def test_a_socks_proxy_needs_its_package(self, installed, monkeypatch):
-        monkeypatch.setattr("airflow_provider_tinybird.connection.find_spec", lambda name: installed or None)
+        monkeypatch.setattr("airflow_provider_tinybird.api.proxies.find_spec", lambda name: installed or None)
         fields = {"extra": {"proxy": "socks5://proxy.example:1080"}}
         if installed:
             assert read(**fields).proxy == "socks5://proxy.example:1080"

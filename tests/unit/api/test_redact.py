@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_tinybird.api import redact as redact_module
 from airflow_provider_tinybird.api.redact import LONGEST, redact
 
 TOKEN = "p.eyJ1IjoiYSIsImlkIjoiYiIsImhvc3QiOiJsb2NhbCJ9.c2lnbmF0dXJl-_x"
@@ -28,6 +31,28 @@ TABLE = [
     ("url=https%3A%2F%2Fh%2Ff%3Fx-goog-signature%3Dabc", "url=https%3A%2F%2Fh%2Ff%3Fx-goog-signature%3D***"),
     ("blob?sv=1&sig=abc%3D", "blob?sv=1&sig=***"),
     ("is it broken? yes", "is it broken? yes"),
+    ("Authorization: Bearer opaque", "Authorization: Bearer ***"),
+    ('{"authorization": "Basic dXNlcjpwdw==", "a": 1}', '{"authorization": "Basic ***", "a": 1}'),
+    ("Proxy-Authorization: Basic dXNlcjpwdw==", "Proxy-Authorization: Basic ***"),
+    ("got Bearer 0paque-5ec3e7 instead", "got Bearer *** instead"),
+    ("Set-Cookie: session=5ec3e7; Path=/; HttpOnly\nx", "Set-Cookie: ***\nx"),
+    (
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=5ec3e7+/==;EndpointSuffix=x",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=***;EndpointSuffix=x",
+    ),
+    ("user=u password=5ec3e7 host=h", "user=u password=*** host=h"),
+    ("user=u password='5ec 3e7' host=h", "user=u password='***' host=h"),
+    ('{"password": "5ec \\" 3e7", "b": 1}', '{"password": "***", "b": 1}'),
+    ("Password: 5ec3e7", "Password: ***"),
+    ("db_password=5ec3e7", "db_password=***"),
+    ("client_secret=5ec3e7&refresh_token=5ec3e7", "client_secret=***&refresh_token=***"),
+    ("aws_secret_access_key = 5ec3e7", "aws_secret_access_key = ***"),
+    ("key AKIA0123456789ABCDEF", "key ***"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nMII5ec3e7\n-----END", "-----BEGIN RSA PRIVATE KEY-----***-----END"),
+    ("https://u:p@ss@h/p", "https://***@h/p"),
+    ("basic authentication is needed; the bearer of this is me", "basic authentication is needed; the bearer of this is me"),
+    ("Invalid authentication token: send one", "Invalid authentication token: send one"),
+    ("column token is missing, primary key day", "column token is missing, primary key day"),
     ("https://docs.example/a#b", "https://docs.example/a#b"),
 ]
 
@@ -43,6 +68,80 @@ def test_long_texts_are_cut_after_secrets_are():
     assert "p.ey" not in shown
     assert len(shown) < LONGEST + 50
     assert shown.endswith("characters more)")
+
+
+SLOW = [
+    "a.",
+    "a-1-",
+    "eyJ-",
+    "a://",
+    "://@",
+    "a://?",
+    "X-Amz-",
+    "X-Amz-a=",
+    "_token",
+    "a_",
+    "secret",
+    "bearer ",
+    "bearer " + "a" * 199 + " ",
+    "authorization: ",
+    "cookie: a;",
+    'password="',
+    '"\\',
+    "-----BEGIN PRIVATE KEY-----",
+    "p.eyJ",
+    "=",
+    "%3D",
+    "\u00e9",
+    " ",
+    "\n",
+    "5ec3e7-the-token-",
+    "5ec3e7-the-",
+]
+
+
+@pytest.mark.parametrize("unit", SLOW)
+def test_the_time_does_not_grow_with_what_is_not_shown(unit):
+    """A megabyte takes 1 to 20 ms. The time of this process alone counts, and the bound is far above: before, it was minutes to days."""
+    text = (unit * (1_000_000 // len(unit) + 1))[:1_000_000]
+    began = time.process_time()
+    shown = redact(text, secret="5ec3e7-the-token")
+    assert time.process_time() - began < 1.0
+    assert len(shown) < LONGEST + 50
+
+
+@pytest.mark.parametrize("unit", SLOW)
+def test_what_is_searched_is_searched_in_time_that_grows_as_it_does(unit, monkeypatch):
+    monkeypatch.setattr(redact_module, "_SEARCHED", 10**9)
+    text = (unit * (200_000 // len(unit) + 1))[:200_000]
+    began = time.process_time()
+    redact(text, secret="5ec3e7-the-token")
+    assert time.process_time() - began < 5.0
+
+
+SECRETS = [
+    (TOKEN, "bm90", "c2lnbmF0dXJl"),
+    (f"Bearer {JWT}", "c2ln-_x", "MSJ9"),
+    ("Authorization: Bearer opaque5ec3e7", "5ec3e7", "opaque"),
+    ("https://user:5ec3e7@h/p", "5ec3e7", "user:"),
+    ("https://h/p?sig=5ec3e7", "5ec3e7", "sig=5"),
+    ("password=5ec3e7", "5ec3e7", "5ec"),
+    ("AccountKey=5ec3e7", "5ec3e7", "5ec"),
+    ("an-opaque-5ec3e7-token", "5ec3e7", "an-opaque"),
+]
+
+
+@given(st.integers(0, 9000), st.sampled_from(["x", "x ", "a.", "a/", "https://a/ ", "\u00e9"]), st.sampled_from(SECRETS))
+def test_a_secret_across_a_cut_leaves_nothing(before, filling, secret):
+    """Wherever the cut is: within its mark, within the secret, behind it."""
+    text, *parts = secret
+    filled = (filling * (before // len(filling) + 1))[:before]
+    shown = redact(f"{filled} {text} and then {'y' * 9000}", secret="an-opaque-5ec3e7-token")
+    for part in parts:
+        assert part not in shown
+    again = redact(f"{TOKEN} " * 40 + f"{filled} {text} and then {'y' * 9000}", secret="an-opaque-5ec3e7-token")
+    for part in parts:
+        assert part not in again
 
 
 @given(st.text(), st.text(), st.sampled_from(["", "?", "&", " ", "'", "\n"]))

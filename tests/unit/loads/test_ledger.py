@@ -16,8 +16,8 @@ from airflow_provider_tinybird.loads import (
     ResumableLoadError,
     SourceChangedError,
     ledger,
-    senders,
 )
+from airflow_provider_tinybird.loads.load import Load
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 
 BOTH = pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
@@ -63,7 +63,7 @@ def execute(store, tinybird, bodies_of):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setitem(senders.Sending.__init__.__kwdefaults__, "sleep", lambda _: None)
+    monkeypatch.setattr(Load, "_pause", lambda *_: None)
 
 
 def sent(tinybird: Any) -> list[int]:

@@ -7,7 +7,6 @@ import gzip
 import json
 import sys
 import threading
-import types
 from typing import Any
 
 import pytest
@@ -30,9 +29,9 @@ from airflow_provider_tinybird.loads import (
     LoadOptions,
     ResumableLoadError,
     load_data,
-    senders,
 )
 from airflow_provider_tinybird.loads import send_batches as send
+from airflow_provider_tinybird.loads.load import Load
 from airflow_provider_tinybird.ndjson import batches
 
 IN = {"successful_rows": 2, "quarantined_rows": 0}
@@ -50,6 +49,14 @@ def two_by_two(count: int) -> Any:
 
 def pairs(count: int) -> Any:
     return batches(two_digits(count), max_bytes=(ROW + 1) * 2)
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """Seconds that were to be waited between two tries; nothing waits really."""
+    naps: list[float] = []
+    monkeypatch.setattr(Load, "_pause", lambda _, wait: naps.append(wait))
+    return naps
 
 
 def first_rows(tinybird: Any) -> list[int]:
@@ -87,9 +94,7 @@ class TestRequests:
         result = send_batches(client, batches([]))
         assert (result.successful_rows, result.quarantined_rows, tinybird.requests) == (0, 0, [])
 
-    def test_a_429_is_waited_for(self, tinybird, monkeypatch):
-        naps: list[float] = []
-        monkeypatch.setattr("tenacity.nap.time", types.SimpleNamespace(sleep=naps.append))
+    def test_a_429_is_waited_for(self, tinybird, naps):
         tinybird.on(EVENTS, (429, {"error": "slow down"}, {"Retry-After": "3"}), IN)
         with Client(Settings(base_url=tinybird.url, token=Token("t"))) as client:
             assert send_batches(client, two_by_two(2)).successful_rows == 2
@@ -329,13 +334,6 @@ class TestTooLarge:
 
 
 class TestAtLeastOnce:
-    @pytest.fixture
-    def naps(self, monkeypatch):
-        naps: list[float] = []
-        fields = senders.Sending.__init__.__kwdefaults__
-        monkeypatch.setitem(fields, "sleep", naps.append)
-        return naps
-
     @pytest.mark.parametrize("lost", [(500, "boom"), (200, {"hello": "there"}), (504, "gateway")])
     def test_a_lost_answer_is_sent_again(self, client, tinybird, naps, lost):
         tinybird.on(EVENTS, IN, lost, lost, IN)
