@@ -164,9 +164,15 @@ FAULTS: dict[str, Fault] = {
     "200 with null": success(b"null"),
     "200 with bytes that are no text": success(b"\xff\xfe\x00{"),
     "200 with 100,000 brackets": success(b"[" * 100_000),
-    **{f"{status} with a page": page(status) for status in (400, 401, 403, 404, 405, 408, 409, 411, 418, 421, 425, 429, 451)},
+    **{
+        f"{status} with a page": page(status)
+        for status in (400, 401, 403, 404, 405, 408, 409, 411, 418, 421, 425, 429, 451)
+    },
     **{f"{status} with a page": page(status) for status in (500, 501, 502, 503, 504, 520, 524, 599)},
-    **{f"{status} to elsewhere": page(status, Location="http://elsewhere.example/") for status in (301, 302, 303, 307, 308)},
+    **{
+        f"{status} to elsewhere": page(status, Location="http://elsewhere.example/")
+        for status in (301, 302, 303, 307, 308)
+    },
     **{f"{status} in Tinybird's words": words(status) for status in (400, 401, 403, 404, 405, 409, 411, 418, 422)},
     **{f"{status} in Tinybird's words": words(status) for status in (408, 500, 502, 504)},
     "429 in Tinybird's words": words(429, Retry_After="0"),

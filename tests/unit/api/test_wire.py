@@ -92,10 +92,9 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("behaviour", wrong.STUCK.values(), ids=wrong.STUCK)
     def test_what_goes_once_is_unknown_then_and_was_sent_once(self, send, behaviour):
-        with misbehaving(behaviour) as server:
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url, max_retries=5), EVENTS, deadline=time.monotonic() + 0.4)
-            assert len(server.requests) <= 1
+        with misbehaving(behaviour) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url, max_retries=5), EVENTS, deadline=time.monotonic() + 0.4)
+        assert len(server.requests) <= 1
 
     @pytest.mark.parametrize("behaviour", wrong.STUCK.values(), ids=wrong.STUCK)
     def test_each_try_has_a_bound_without_one(self, send, behaviour):
@@ -188,15 +187,17 @@ class TestDeadlines:
 
         monkeypatch.setattr(socket, "getaddrinfo", hang)
 
+        async def send_it(deadline: float) -> None:
+            if kind == "sync":
+                with Client(settings) as client:
+                    client.send(LOOK, deadline=deadline)
+            async with AsyncClient(settings) as client:
+                await client.send(LOOK, deadline=deadline)
+
         async def look() -> float:
             began = time.monotonic()
             with pytest.raises(ConnectionFailedError, match="Nothing was sent"):
-                if kind == "sync":
-                    with Client(settings) as client:
-                        client.send(LOOK, deadline=began + 0.4)
-                else:
-                    async with AsyncClient(settings) as client:
-                        await client.send(LOOK, deadline=began + 0.4)
+                await send_it(began + 0.4)
             ended.set()  # the end of the loop waits for the thread of its resolver
             return time.monotonic() - began
 
@@ -345,9 +346,11 @@ class TestPagesOfOthers:
         ],
     )
     def test_json_of_others(self, send, body):
-        with misbehaving(wrong.answer("503 X", body, "Content-Type: application/json\r\n")) as server:
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url, max_retries=3), EVENTS)
+        with (
+            misbehaving(wrong.answer("503 X", body, "Content-Type: application/json\r\n")) as server,
+            pytest.raises(OutcomeUnknownError),
+        ):
+            send(settings_of(server.url, max_retries=3), EVENTS)
             assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
@@ -377,16 +380,15 @@ class TestPagesOfOthers:
 
     @pytest.mark.parametrize("behaviour", [wrong.reset, wrong.reset_in_the_body])
     def test_a_reset_after_the_request(self, send, waits, behaviour):
-        with misbehaving(behaviour) as server:
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url, max_retries=3), EVENTS)
-            assert len(server.requests) == 1
+        with misbehaving(behaviour) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url, max_retries=3), EVENTS)
+        assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
         ("status", "kind"), [("413 X", PayloadTooLargeError), ("429 X", RateLimitedError), ("401 X", ApiError)]
     )
     def test_a_refusal_before_the_body_was_read_is_one(self, status, kind):
-        """A body that never arrived whole cannot have been taken, whoever refused it. An event loop loses the answer with the connection."""
+        """A body that never arrived whole cannot have been taken, whoever refused it. (An event loop loses such an answer.)"""
         big = events.send_events("d", b'{"a": 1}\n' * 4_000_000)
         with misbehaving(wrong.early(status, b"<html>no</html>")) as server:
             with Client(settings_of(server.url)) as client, pytest.raises(kind):
@@ -434,16 +436,13 @@ class TestSizes:
 
     @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "gzip, deflate, gzip"])
     def test_codings_that_were_not_asked_for(self, send, coding):
-        with (
-            misbehaving(
-                wrong.answer("200 OK", gzip.compress(gzip.compress(DONE)), f"Content-Encoding: {coding}\r\n")
-            ) as server,
-            pytest.raises(UnreadableAnswerError, match="not asked for"),
-        ):
+        coded = f"Content-Encoding: {coding}\r\n"
+        twice = wrong.answer("200 OK", gzip.compress(gzip.compress(DONE)), coded)
+        with misbehaving(twice) as server, pytest.raises(UnreadableAnswerError, match="not asked for"):
             send(settings_of(server.url), LOOK)
-        with misbehaving(wrong.answer("503 X", b"x", f"Content-Encoding: {coding}\r\n")) as server:
-            with pytest.raises(OutcomeUnknownError, match="503"):
-                send(settings_of(server.url), EVENTS)
+        page = wrong.answer("503 X", b"x", coded)
+        with misbehaving(page) as server, pytest.raises(OutcomeUnknownError, match="503"):
+            send(settings_of(server.url), EVENTS)
 
     @pytest.mark.parametrize(
         ("coding", "body"),
@@ -462,9 +461,11 @@ class TestSizes:
 
     @pytest.mark.parametrize("body", [gzip.compress(DONE)[:-9], gzip.compress(DONE)[:12], b"nonsense"])
     def test_one_that_breaks(self, send, body):
-        with misbehaving(wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")) as server:
-            with pytest.raises(ConnectionFailedError):
-                send(settings_of(server.url), LOOK)
+        with (
+            misbehaving(wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")) as server,
+            pytest.raises(ConnectionFailedError),
+        ):
+            send(settings_of(server.url), LOOK)
             with pytest.raises(OutcomeUnknownError):
                 send(settings_of(server.url), EVENTS)
 

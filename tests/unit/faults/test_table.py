@@ -7,15 +7,13 @@ that the outcome is not known, wherever it is not.
 from __future__ import annotations
 
 import json
-import os
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faulty_tinybird import FAULTS, SLOW, Fault, serving
+from faulty_tinybird import Fault, serving
 
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api.errors import TinybirdError
@@ -107,6 +105,7 @@ class Ending:
 def run(monkeypatch, tmp_path, caplog):
     """Run an operator against a server whose first answer goes wrong."""
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr("airflow_provider_tinybird.durable._LOOKS", (0.0, 0.0, 0.0))
 
     def run(name: str, fault: Fault, **changes: Any) -> Ending:
         case = CASES[name]
