@@ -33,6 +33,11 @@ class RowCounts:
         return {"rows": self.rows} | {key: value for key, value in more.items() if value is not None}
 
 
+def import_id(job: Job) -> str:
+    """Return the id under which the quarantine has the rows of an import."""
+    return str(job.raw.get("import_id") or job.id)
+
+
 def of_import(client: Client, job: Job) -> RowCounts:
     """Count the rows of an import: by its blocks, since the job's ``statistics`` are those of the whole data source."""
     blocks = None

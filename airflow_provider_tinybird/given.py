@@ -160,8 +160,9 @@ def _names_of_mapping(kwargs: Mapping[str, Any]) -> frozenset[str]:
     """Tell which arguments of a mapped task are those of its row, and not of ``partial``."""
     task = getattr(kwargs.get("dag"), "task_dict", {}).get(kwargs.get("task_id"))
     partial = getattr(task, "partial_kwargs", {})
-    # A row may override what partial gave.
-    return frozenset(name for name, value in kwargs.items() if name not in partial or partial[name] is not value)
+    # A row may override what partial gave. The DAG's own task may be a copy of the one that runs, so no more is compared than this.
+    overridden = {name for name, value in kwargs.items() if is_missing(value) and not is_missing(partial.get(name))}
+    return (frozenset(kwargs) - frozenset(partial)) | overridden
 
 
 def own_arguments(cls: type) -> frozenset[str]:

@@ -19,7 +19,7 @@ from airflow_provider_tinybird._compat import BaseOperator
 from airflow_provider_tinybird.get_provider_info import get_provider_info
 
 PACKAGE = "airflow_provider_tinybird"
-BASES = {"TinybirdOperator", "TinybirdQuarantineOperator", "TinybirdGuardedOperator"}
+BASES = {"PunctualSensor", "TinybirdOperator", "TinybirdQuarantineOperator", "TinybirdGuardedOperator"}
 """What users do not put into DAGs, and Python does not know as abstract."""
 
 PROJECT = Path(__file__).parent / "sandbox" / "project"

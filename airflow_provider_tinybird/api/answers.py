@@ -108,6 +108,7 @@ def from_status(
         text=text or "(no text)",
         documentation=documentation,
         retry_after=wait_asked_for(status, headers),
+        from_tinybird=_is_tinybirds(content),
     )
     place = where(settings, call)
     may_be_done = status >= 500 or status == 408
@@ -176,6 +177,14 @@ def _words(content: bytes, secret: str) -> tuple[str, str | None]:
     words = error_text(body, secret=secret) or redact(str(body.get("message") or text), secret=secret)
     documentation = body.get("documentation")
     return words, redact(documentation, secret=secret) if isinstance(documentation, str) else None
+
+
+def _is_tinybirds(content: bytes) -> bool:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and ("error" in body or "errors" in body)
 
 
 def _unreadable(settings: Settings, call: Call[T], status: int, content: bytes) -> errors.UnreadableAnswerError:

@@ -5,6 +5,7 @@ loops.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import re
 import ssl
@@ -69,8 +70,24 @@ class Client:
         self.settings = settings
         self._policy = policy or retry.RetryPolicy(max_retries=settings.max_retries)
         self._http = httpx.Client(transport=transport, limits=_LIMITS, **_client_arguments(settings))
-        self.server: str | None = None
+        self._ends_at: float | None = None
+        self._seen: dict[str, str] = {}  # shared with the views of this client
+
+    @property
+    def server(self) -> str | None:
         """What the last answer calls its server; ``None`` before there is one."""
+        return self._seen.get("server")
+
+    def until(self, deadline: float | None) -> Client:
+        """Return a view of this client, with the same connections, whose calls all have a deadline.
+
+        Whoever is handed the view cannot forget it; a call that names a deadline of its own keeps that one.
+
+        :param deadline: moment of ``time.monotonic()``; ``None`` for no deadline.
+        """
+        view = copy.copy(self)
+        view._ends_at = deadline
+        return view
 
     def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, again where that is safe, and return its result.
@@ -78,6 +95,7 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` after which it is not sent again.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
+        deadline = self._ends_at if deadline is None else deadline
         # The loop is not handed the call: its state refers to itself, and would keep each body in memory for a long while.
         for attempt in tenacity.Retrying(**retry.rules(self._policy, call, deadline=deadline)):
             with attempt:
@@ -89,7 +107,7 @@ class Client:
 
         :param open_sink: opens where the bytes go, empty; called anew for each time that the call is sent.
         """
-        loop = tenacity.Retrying(**retry.rules(self._policy, call))
+        loop = tenacity.Retrying(**retry.rules(self._policy, call, deadline=self._ends_at))
         written: Downloaded = loop(self._download_once, call, open_sink)
         return written
 
@@ -115,14 +133,14 @@ class Client:
                 answer = self._http.send(self._request(call))
         except httpx.HTTPError as e:
             raise answers.from_transport(self.settings, call, e) from e
-        self.server = answer.headers.get("server", "")
+        self._seen["server"] = answer.headers.get("server", "")
         return answers.read(self.settings, call, answer.status_code, answer.headers, answer.content)
 
     def _download_once(self, call: Call[Any], open_sink: Callable[[], AbstractContextManager[Sink]]) -> Downloaded:
         try:
             with quiet_httpx():
                 answer = self._http.send(self._request(call), stream=True)
-            self.server = answer.headers.get("server", "")
+            self._seen["server"] = answer.headers.get("server", "")
             try:
                 if not answer.is_success:
                     raise answers.from_status(self.settings, call, answer.status_code, answer.headers, answer.read())

@@ -44,6 +44,7 @@ class Answer:
     text: str
     documentation: str | None = None
     retry_after: float | None = None
+    from_tinybird: bool = False
 
 
 class ApiError(TinybirdError):
@@ -72,6 +73,11 @@ class ApiError(TinybirdError):
     def status(self) -> int:
         """HTTP status code of the answer."""
         return self.answer.status
+
+    @property
+    def is_final(self) -> bool:
+        """Whether Tinybird itself refused, and the same call later cannot help."""
+        return self.answer.from_tinybird and 400 <= self.status < 500 and self.status not in (408, 421, 425, 429)
 
 
 class BadRequestError(ApiError):

@@ -7,16 +7,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import wording
 from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator, task_state_store
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.durable import Attempt, Memory
-from airflow_provider_tinybird.given import GivenArguments
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
+from airflow_provider_tinybird.operators.task import TinybirdTask
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -60,7 +58,7 @@ def choice(name: str, value: object, *known: str) -> str:
     return value
 
 
-class TinybirdOperator(GivenArguments, LinkedTask, BaseOperator):
+class TinybirdOperator(TinybirdTask, BaseOperator):
     """Base of the operators.
 
     An argument that was given and comes out as ``None`` fails the task for good: see
@@ -76,11 +74,6 @@ class TinybirdOperator(GivenArguments, LinkedTask, BaseOperator):
     def __init__(self, *, tinybird_conn_id: str = TinybirdHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tinybird_conn_id = tinybird_conn_id
-
-    @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
 
     def tell(self, what: str, **details: Any) -> None:
         """Put what is about to be asked into the task's log.

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class TinybirdEventsOperator(TinybirdQuarantineOperator):
     """Append rows to a data source through the Events API, several requests at a time.
 
-    Token scope: ``DATASOURCES:APPEND:<datasource>``, and ``DATASOURCES:READ:<datasource>`` to see that the data source exists and for
-    the reasons of quarantined rows; ``exactly_once`` needs both, and
-    ``DATASOURCES:CREATE`` to delete a torn batch. Returns ``successful_rows, quarantined_rows, batches, bytes,
+    Token scope: ``DATASOURCES:APPEND:<datasource>``; ``DATASOURCES:READ:<datasource>`` as well to check before the load that the data
+    source exists, and to read the reasons of quarantined rows; ``exactly_once`` needs both, and ``DATASOURCES:CREATE`` to delete a
+    torn batch. Returns ``successful_rows, quarantined_rows, batches, bytes,
     skipped_rows``.
 
     What happens when an answer is lost or the worker dies is for ``delivery`` to say; see the page on loads. A cleared task

@@ -9,6 +9,7 @@ from airflow_provider_tinybird import counts, guards
 from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.api.models import ImportMode
 from airflow_provider_tinybird.bounds import rows_bound
+from airflow_provider_tinybird.counts import import_id
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
@@ -105,7 +106,7 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator
                 rows=counts.rows,
                 quarantined=counts.quarantine_rows,
                 invalid_lines=counts.invalid_lines or 0,
-                import_id=str(job.raw.get("import_id") or job.id),
+                import_ids=(import_id(job),),
             )
         )
         guards.check_rows_written(

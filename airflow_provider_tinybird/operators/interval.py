@@ -16,10 +16,11 @@ from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdErro
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import Datasource, ImportMode
 from airflow_provider_tinybird.api.query import sql as query
-from airflow_provider_tinybird.durable import Attempt, Memory, Starter
+from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Starter
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.intervals import Interval, quoted, time_column
 from airflow_provider_tinybird.loads import OnNarrowing, gate_of
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
 from airflow_provider_tinybird.loads.parquet import check_file
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError
@@ -147,12 +148,12 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         """Replace the interval."""
         with clear_failure():
             self._check()
+            rules = self._rules()
             self.check_workspace(destroys=True)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
             datasource = self.hook.send(datasources.get_datasource(self.datasource))
             interval = self._interval(datasource, context)
-            rules = self._rules()
             self._warn(datasource, interval)
             self._let_others_end(rules)
             return self._replace(context, datasource, interval, rules)
@@ -162,8 +163,8 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     ) -> dict[str, Any]:
         """Take up what the trigger found."""
         with clear_failure():
-            outcome = self.resumed(event)
             rules = self._rules(deadline=deadline, started_at=started_at)
+            outcome = self.resumed(event)
             return self._go_on(context, Replaced.from_json(state), self._job_done(outcome), rules)
 
     # Before anything is sent
@@ -171,6 +172,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     def _check(self) -> None:
         self.quarantine_policy()
         OnNarrowing.parse(self.on_narrowing)
+        OnUnknown.parse(self.on_unknown)
         for name, value, known in (
             ("on_empty", self.on_empty, ("fail", "delete", "skip")),
             ("outside", self.outside, ("fail", "drop")),
@@ -263,15 +265,23 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             if seen.rows == 0:
                 return self._nothing(context, plan, rules)
             return self._import(context, self._of_file(file, interval), self._checked(seen, plan), rules)
+        is_read = False
         try:
             limits = Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
             rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes, gate=self._gate(datasource))
             for spooled_file in spooled(seen.pass_on(rows.slices(seen.columns)), limits):
                 self._check_whole(spooled_file)
+                is_read = True
                 submission = self._of_file(spooled_file.as_file_to_send(), interval)
                 return self._import(context, submission, self._checked(seen, plan), rules)
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        except TinybirdError:
+            raise
+        except Exception as e:
+            if not is_read:  # the user's own, from the data
+                note_nothing_sent(e, self.datasource)
+            raise
         return self._nothing(context, plan, rules)
 
     def _gate(self, datasource: Datasource, *, typed: bool = False) -> Gate | None:
@@ -320,7 +330,11 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
 
     def _run_job(self, context: Context, submission: Submission, plan: Replaced, rules: jobs.Rules) -> dict[str, Any]:
         # Everything here can be done twice, so that a retry does all of it anew and takes up nothing.
-        starter = Starter(client=self.hook.client, memory=Memory(None, Attempt(max_tries=0)))
+        starter = Starter(
+            client=self.hook.client,
+            memory=Memory(None, Attempt(max_tries=0)),
+            on_unknown=OnUnknown.parse(self.on_unknown),
+        )
         started = self.start_job(starter, submission, rules)
         self.leave_link(context, started.job)
         return self._go_on(context, plan, self.wait_for_job(started, rules, plan.as_json()), rules)
@@ -330,7 +344,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         if plan.is_imported:
             return self._verified(plan.with_deleted(job.rows_affected or 0))
         found = counts.of_import(self.hook.client, job)
-        plan = plan.imported(job.id, found)
+        plan = plan.imported(job.id, found, counts.import_id(job))
         left = self._left_over(plan) if plan.left_over else 0
         if not left:
             return self._verified(plan)
@@ -372,7 +386,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             rows=found,
             quarantined=plan.quarantined,
             invalid_lines=plan.invalid,
-            import_id=plan.job_id,
+            import_ids=(plan.import_id or plan.job_id,),
         )
         if plan.job_id:
             self.judge_quarantine(load)

@@ -108,6 +108,7 @@ class TinybirdLoadOperator(FilesOperator):
         """Load the rows."""
         with clear_failure():
             mode = self._checked_mode()
+            rules = self._rules()
             self.quarantine_policy()
             self.check_workspace(destroys=mode is ImportMode.REPLACE)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
@@ -118,7 +119,6 @@ class TinybirdLoadOperator(FilesOperator):
             with self._clear_source():
                 if self._goes_as_events(mode, ledger, rows, memory):
                     return self._send_events(context, rows)
-            rules = self._rules()
             if mode is ImportMode.REPLACE:
                 if memory.attempt.is_retry or ledger.files or ledger.sent:
                     self._let_earlier_imports_end(memory.attempt, rules)
@@ -131,6 +131,7 @@ class TinybirdLoadOperator(FilesOperator):
     ) -> dict[str, Any]:
         """Take up what the trigger found, and go on with the next file."""
         with clear_failure():
+            rules = self._rules(deadline=deadline, started_at=started_at)
             outcome = self.resumed(event)
             ledger = Ledger.from_json(state)
             if ledger is None or ledger.sent is None:
@@ -141,7 +142,6 @@ class TinybirdLoadOperator(FilesOperator):
             ledger = self.note_import(context, memory, ledger, job)
             if is_last:
                 return self._result(ledger, started_at)
-            rules = self._rules(deadline=deadline, started_at=started_at)
             return self._load(context, self._rows(), ledger, rules)
 
     def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
@@ -233,9 +233,16 @@ class TinybirdLoadOperator(FilesOperator):
             "skipped_rows": sent.skipped_rows,
         }
 
-    def _judge(self, rows: int | None, quarantined: int, invalid: int, seconds: float) -> None:
+    def _judge(
+        self, rows: int | None, quarantined: int, invalid: int, seconds: float, import_ids: tuple[str, ...] = ()
+    ) -> None:
         load = Load(
-            datasource=self.datasource, rows=rows, quarantined=quarantined, invalid_lines=invalid, seconds=seconds
+            datasource=self.datasource,
+            rows=rows,
+            quarantined=quarantined,
+            invalid_lines=invalid,
+            import_ids=import_ids,
+            seconds=seconds,
         )
         self.judge_quarantine(load)
 
@@ -287,7 +294,9 @@ class TinybirdLoadOperator(FilesOperator):
     def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
         # Where it is not known, that was said, or was an error, when the file was in.
-        self._judge(ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at)
+        self._judge(
+            ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at, ledger.import_ids
+        )
         least = rows_bound("min_rows", self.min_rows)
         if least is not None:
             guards.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)

@@ -184,11 +184,11 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         if found.rows is not None:
             self.log.info("Done: %s. It wrote %d of %d rows.", job, found.rows, sent.rows)
         arrival = Arrival(datasource=self.datasource, job=job, sent=sent.rows, counts=found)
-        noted = ledger.is_in(job.id, found)
+        noted = ledger.is_in(job.id, found, counts.import_id(job))
         memory.remember(noted)
         way_out = self._way_out(noted, is_last=sent.is_last)
         arrival = arrival.with_quarantine(self.hook.client, self.quarantine_policy(), "" if sent.is_last else way_out)
-        noted = ledger.is_in(job.id, arrival.counts)
+        noted = ledger.is_in(job.id, arrival.counts, counts.import_id(job))
         memory.remember(noted)
         try:
             arrival.check(self._replaces, way_out)
@@ -196,16 +196,16 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             self._starter(context).memory.forget()  # or the retry would take up this very import
             raise
         if not sent.is_last:
-            self._check_quarantine_so_far(noted, job, way_out)
+            self._check_quarantine_so_far(noted, way_out)
         return noted
 
-    def _check_quarantine_so_far(self, ledger: Ledger, job: Job, way_out: str) -> None:
+    def _check_quarantine_so_far(self, ledger: Ledger, way_out: str) -> None:
         load = Load(
             datasource=self.datasource,
             rows=ledger.written,
             quarantined=ledger.quarantined or 0,
             invalid_lines=ledger.invalid,
-            import_id=str(job.raw.get("import_id") or job.id),
+            import_ids=ledger.import_ids,
             stopped=way_out,
         )
         if self.quarantine_policy().is_broken_by(load):
@@ -331,7 +331,7 @@ class FilesRun:
         submission = replace(submission, request={**submission.request, "position": self._ledger.files})
         self._ledger = self._ledger.about_to_send(file)
         self._memory.remember(self._ledger)
-        self._pace.wait()
+        self._pace.wait(self._rules.deadline)
         try:
             with task.forgetting(self._memory, self._ledger):
                 self._started = task.start_job(self._starter(first), submission, self._rules)

@@ -30,6 +30,7 @@ class Replaced:
     :param partitions: partitions that they are in; ``None`` where that cannot be told.
     :param is_imported: whether the import is over, or none is needed.
     :param job_id: the import.
+    :param import_id: its id in the quarantine; empty where an earlier version deferred.
     :param written: rows that Tinybird says it wrote.
     :param quarantined: rows in quarantine.
     :param invalid: lines that could not be read.
@@ -52,6 +53,7 @@ class Replaced:
     quarantined: int | None = None
     invalid: int = 0
     deleted: int = 0
+    import_id: str = ""
 
     @classmethod
     def of(cls, interval: Interval, key: PartitionKey | None, datasource: str, engine: str) -> Replaced:
@@ -73,12 +75,13 @@ class Replaced:
         """Note what is sent."""
         return replace(self, rows=rows, is_exact=is_exact, partitions=None if partitions is None else tuple(partitions))
 
-    def imported(self, job_id: str, counts: RowCounts) -> Replaced:
+    def imported(self, job_id: str, counts: RowCounts, import_id: str = "") -> Replaced:
         """Note that the import is done."""
         return replace(
             self,
             is_imported=True,
             job_id=job_id,
+            import_id=import_id or job_id,
             written=counts.rows,
             quarantined=counts.quarantine_rows,
             invalid=counts.invalid_lines or 0,

@@ -39,6 +39,10 @@ class Box:
     def count(self, datasource: str = "flights") -> int:
         return int(self.rows(f"SELECT count() AS n FROM {datasource}")[0]["n"])
 
+    def names(self) -> set[str]:
+        """Names of the data sources that there are."""
+        return {one["name"] for one in self._http.get("/v0/datasources").json()["datasources"]}
+
     def fill(self) -> None:
         """Put the four flights in."""
         answer = self._http.post("/v0/datasources?name=flights&mode=append&format=csv", content=CSV)

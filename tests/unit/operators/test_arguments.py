@@ -66,6 +66,9 @@ def test_no_name_of_airflow_is_taken(cls):
         "on_kill",
         "poke",
         "resume_execution",
+        "render_template",
+        "resolve_template_files",
+        "_get_next_poke_interval",
         "_do_render_template_fields",  # both plain and mapped tasks pass through it, in each version
         "__init__",
         "pre_execute",

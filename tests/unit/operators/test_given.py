@@ -127,6 +127,12 @@ def test_blank_text_out_of_a_template(cls, name):
 
 
 @each_field
+def test_blank_text_of_another_task(cls, name):
+    operator = make(cls, **{name: Elsewhere("")})
+    passes(operator) if name in BLANK_IS_A_VALUE else refused(operator, name)
+
+
+@each_field
 def test_none_in_a_mapped_row(cls, name):
     with dag():
         upstream = BaseOperator(task_id="upstream")
@@ -220,6 +226,9 @@ def test_values_within_mapped_parameters():
 
 
 def test_values_within_parameters_that_are_meant():
+    with dag():
+        mapped = TinybirdCopyOperator.partial(task_id="t", parameters={"city": None}).expand(pipe=["p"])
+    passes(mapped.unmap({"pipe": "p"}))
     passes(make(TinybirdCopyOperator, parameters={"city": None, "name": "None", "text": "", "n": "{{ x }}"}), {"x": ""})
     passes(make(TinybirdCopyOperator, parameters=Elsewhere({"name": "None", "text": ""})))
 
