@@ -109,7 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, json.dumps(good(body)).encode())
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - the names that the server looks for
 
 
 def page(status: int, **headers: str) -> Fault:

@@ -241,7 +241,7 @@ def read(
         failure = unreadable(settings, call, status, content, why=f"{type(e).__name__}: {e}")
     # Raised here: the exceptions above hold pieces of the answer as they came.
     if call.repeat is Repeat.ONCE and isinstance(failure, errors.UnreadableAnswerError):
-        raise errors.OutcomeUnknownError(call.what, where(settings, call), str(failure), call.find_out)
+        raise errors.UnreadableOutcomeError(call.what, where(settings, call), str(failure), call.find_out)
     raise failure
 
 

@@ -21,7 +21,7 @@ from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import Datasource
+from airflow_provider_tinybird.api.models import Datasource, QueryResult
 from airflow_provider_tinybird.api.sqltext import identifier, literal
 from airflow_provider_tinybird.guards import TooFewRowsError
 from airflow_provider_tinybird.wording import rows
@@ -284,8 +284,9 @@ def _look_after(client: Client, before: Before, deadline: float) -> tuple[Before
 
 def _counted(client: Client, datasource: str, deadline: float) -> Before:
     sql = f"SELECT count() AS n FROM {identifier(datasource)}"
-    row = client.send(query.sql(sql), deadline=deadline).data[0]
-    return Before(datasource=datasource, rows=int(row["n"]))
+    return client.send(
+        query.sql(sql).then(lambda found: Before(datasource=datasource, rows=int(found.data[0]["n"]))), deadline=deadline
+    )
 
 
 def _with_operations(client: Client, datasource: str, since: str, deadline: float) -> tuple[Before, list[_Operation]]:
@@ -297,7 +298,11 @@ def _with_operations(client: Client, datasource: str, since: str, deadline: floa
         f" AND toUnixTimestamp(timestamp) + elapsed_time >= toUnixTimestamp({since})"
     )
     sql = f"SELECT (SELECT count() FROM {identifier(datasource)}) AS n, toString(now('UTC')) AS at, ({listed}) AS operations"
-    row = client.send(query.sql(sql), deadline=deadline).data[0]
-    found = [_Operation(*map(str, item)) for item in row["operations"]]
-    ids = tuple(item.id for item in found)
-    return Before(datasource=datasource, rows=int(row["n"]), at=str(row["at"]), operations=ids), found
+
+    def read(answer: QueryResult) -> tuple[Before, list[_Operation]]:
+        row = answer.data[0]
+        found = [_Operation(*map(str, item)) for item in row["operations"]]
+        ids = tuple(item.id for item in found)
+        return Before(datasource=datasource, rows=int(row["n"]), at=str(row["at"]), operations=ids), found
+
+    return client.send(query.sql(sql).then(read), deadline=deadline)

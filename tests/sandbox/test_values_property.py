@@ -596,7 +596,7 @@ def moment_of(value: Any, kind: str) -> tuple[dt.datetime | None, int]:
         return None, 0
     digits = len(str(int(number)))
     number = number.scaleb({13: -3, 16: -6, 19: -9}.get(digits, 0))
-    seconds = int(number)
+    seconds = math.floor(number)
     return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds), int((number - seconds) * 10**9)
 
 

@@ -346,11 +346,9 @@ class TestPagesOfOthers:
         ],
     )
     def test_json_of_others(self, send, body):
-        with (
-            misbehaving(wrong.answer("503 X", body, "Content-Type: application/json\r\n")) as server,
-            pytest.raises(OutcomeUnknownError),
-        ):
-            send(settings_of(server.url, max_retries=3), EVENTS)
+        with misbehaving(wrong.answer("503 X", body, "Content-Type: application/json\r\n")) as server:
+            with pytest.raises(OutcomeUnknownError):
+                send(settings_of(server.url, max_retries=3), EVENTS)
             assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
@@ -461,11 +459,9 @@ class TestSizes:
 
     @pytest.mark.parametrize("body", [gzip.compress(DONE)[:-9], gzip.compress(DONE)[:12], b"nonsense"])
     def test_one_that_breaks(self, send, body):
-        with (
-            misbehaving(wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")) as server,
-            pytest.raises(ConnectionFailedError),
-        ):
-            send(settings_of(server.url), LOOK)
+        with misbehaving(wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")) as server:
+            with pytest.raises(ConnectionFailedError):
+                send(settings_of(server.url), LOOK)
             with pytest.raises(OutcomeUnknownError):
                 send(settings_of(server.url), EVENTS)
 

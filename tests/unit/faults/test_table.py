@@ -98,7 +98,7 @@ class Ending:
     @property
     def short(self) -> str:
         state = "green" if self.is_green else "red, outcome unknown" if self.is_unknown else "red"
-        return f"{state}, sent {self.sent}×"
+        return f"{state}, sent {self.sent}x"
 
 
 @pytest.fixture

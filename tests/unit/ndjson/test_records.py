@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from airflow_provider_tinybird.ndjson import EncodeError, batches
+from airflow_provider_tinybird.ndjson import EncodeError, batches, check
 
 
 def sent(records: object) -> str:
@@ -229,3 +229,28 @@ def test_round_trip_through_dict_of_pandas():
     frame = pd.DataFrame({"a": [1, 2], "s": ["x", None], "t": pd.to_datetime(["2024-01-01", None], utc=True)})
     lines = [json.loads(line) for line in sent(frame.to_dict("records")).splitlines()]
     assert lines == [{"a": 1, "s": "x", "t": "2024-01-01T00:00:00.000000Z"}, {"a": 2, "s": None, "t": None}]
+
+
+YEARS = [
+    np.datetime64(text, unit) for text in ("0000-01-01", "10000-01-01", "-0044-03-15") for unit in ("D", "s", "us")
+]
+YEARS += [np.datetime64("10000", "Y"), np.datetime64("0000-01", "M"), np.array("0000-01-01", "M8[D]")]
+YEARS += [pd.Timestamp(np.datetime64(text, "s")) for text in ("0000-01-01", "10000-01-01", "-0044-03-15")]
+
+
+@pytest.mark.parametrize("value", YEARS, ids=repr)
+def test_years_that_cannot_be(value):
+    """ClickHouse would read the year 0 as this year."""
+    for values in ([value], [value, "x"], [[value]], [{"b": value}]):
+        for data in ([{"a": one} for one in values], pd.DataFrame({"a": pd.Series(values, dtype=object)})):
+            with pytest.raises(EncodeError, match=r"column 'a', row 0: .*0001 to 9999"):
+                list(batches(data))
+            with pytest.raises(EncodeError, match=r"column 'a', row 0: .*0001 to 9999"):
+                check(data)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_years_that_cannot_be_in_columns(unit):
+    for text in ("0000-01-01", "10000-01-01", "-0044-03-15"):
+        with pytest.raises(EncodeError, match="0001 to 9999"):
+            list(batches(pd.DataFrame({"a": np.array(["2024-01-01", text], f"M8[{unit}]")})))

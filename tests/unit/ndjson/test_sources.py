@@ -279,3 +279,55 @@ def test_an_error_of_the_function_comes_through():
 
     with pytest.raises(RuntimeError, match="their own"):
         sent(broken)
+
+
+LIKE_A_FILE = {"open": [1], "name": ["x"], "exists": [True], "read": [2], "fs": [3], "num_rows": [4], "columns": [5]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pd.DataFrame,
+        pl.DataFrame,
+        lambda columns: pl.DataFrame(columns).lazy(),
+        pa.table,
+        lambda columns: duckdb.sql(
+            "SELECT 1 AS open, 'x' AS name, true AS exists, 2 AS read, 3 AS fs, 4 AS num_rows, 5 AS columns"
+        ),
+        lambda columns: [pd.DataFrame(columns)],
+        lambda columns: lambda: iter([pd.DataFrame(columns)]),
+    ],
+    ids=["pandas", "polars", "lazy", "Arrow", "DuckDB", "list", "function"],
+)
+def test_a_frame_is_no_file_whatever_its_columns_are_called(make):
+    assert sent(make(LIKE_A_FILE)) == '{"open":1,"name":"x","exists":true,"read":2,"fs":3,"num_rows":4,"columns":5}\n'
+
+
+def test_columns_of_other_libraries_that_are_attributes():
+    class Attributes(Stream):
+        """A frame of another library, each of whose columns is an attribute."""
+
+        def __getattr__(self, name: str) -> object:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return [1, 2]
+
+    assert sent(Attributes()) == TWO
+
+
+def test_what_was_read_to_its_end_is_noticed():
+    def rows() -> Iterator[dict[str, int]]:
+        yield from [{"a": 1}, {"a": 2}]
+
+    for data in (rows(), TABLE.to_reader(), io.BytesIO(TWO.encode()), io.StringIO(TWO)):
+        assert sent(data) == TWO
+        with pytest.raises(UnsupportedDataError, match="nothing is left"):
+            sent(data)
+
+
+def test_what_has_no_rows_and_was_not_read_before_is_nothing():
+    def rows() -> Iterator[dict[str, int]]:
+        yield from []
+
+    for data in (rows(), TABLE.slice(0, 0).to_reader(), io.BytesIO(), io.StringIO()):
+        assert sent(data) == ""

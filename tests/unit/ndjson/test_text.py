@@ -72,3 +72,21 @@ def test_text_of_another_kind(text):
 def test_json_array():
     with pytest.raises(UnsupportedDataError, match=r"pass json.loads\(text\)"):
         sent('[{"a":1}]')
+
+
+@pytest.mark.parametrize(
+    "line",
+    [r'{"a":"\ud83d"}', r'{"a":"\uDE00"}', r'{"\ud83d":1}', r'{"a":[{"b":"x\ud83dx"}]}', r'{"a":"\ude00\ud83d"}'],
+)
+def test_half_a_character_is_refused_before_anything_is_sent(line, tmp_path):
+    """Tinybird would put the row into quarantine, or store something else."""
+    path = tmp_path / "rows.ndjson"
+    path.write_text(f'{{"a":1}}\n{line}\n')
+    for data in (path.read_text(), path.read_bytes(), path):
+        with pytest.raises(EncodeError, match=r"row 1: line 2: .*lone surrogate"):
+            list(batches(data))
+
+
+def test_whole_characters_and_backslashes_are_sent_as_they_are():
+    text = '{"a":"\\ud83d\\ude00"}\n{"a":"\\\\ud83d"}\n'
+    assert b"".join(batch.body for batch in batches(text)) == text.encode()
