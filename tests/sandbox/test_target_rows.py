@@ -23,6 +23,11 @@ ROWS = [{"day": "2013-01-01", "carrier": "A", "delay": delay} for delay in range
 DOUBT = "Whether rows are missing cannot be told"
 
 
+@pytest.fixture
+def box(dropping):
+    return dropping
+
+
 @pytest.fixture(autouse=True)
 def quick(quick_judge, monkeypatch):
     monkeypatch.setattr(senders, "_WAITS", (0.01,) * 4)
