@@ -76,6 +76,7 @@ class Misbehaving:
     listener: socket.socket
     requests: list[Peer] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
+    accepting: threading.Thread = field(default_factory=threading.Thread)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: list[threading.Thread] = field(default_factory=list)
     _open: list[socket.socket] = field(default_factory=list)
@@ -112,6 +113,7 @@ class Misbehaving:
         self.ended.set()
         with socket.create_connection(self.listener.getsockname()[:2]):
             pass  # wakes accept()
+        self.accepting.join(10)
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -126,13 +128,12 @@ class Misbehaving:
 def misbehaving(*behaviours: Behaviour) -> Iterator[Misbehaving]:
     """Run a server that does these one after the other, one a connection, and then the last one for ever."""
     server = Misbehaving([*behaviours], socket.create_server(("127.0.0.1", 0), backlog=200))
-    thread = threading.Thread(target=server.serve, daemon=True)
-    thread.start()
+    server.accepting = threading.Thread(target=server.serve, daemon=True)
+    server.accepting.start()
     try:
         yield server
     finally:
         server.end()
-        thread.join(10)
 
 
 def answer(status: str, body: bytes, headers: str = "", *, then: Behaviour | None = None) -> Behaviour:
@@ -210,9 +211,7 @@ drip_error = _drip(b"HTTP/1.1 500 X\r\nContent-Length: 1000000\r\n\r\n", b"x")
 drip_until_closed = _drip(b"HTTP/1.0 200 OK\r\n\r\n", b" ")
 
 STUCK: dict[str, Behaviour] = {
-    name: value
-    for name, value in globals().items()
-    if name.startswith(("silent", "drip_")) and callable(value)
+    name: value for name, value in globals().items() if name.startswith(("silent", "drip_")) and callable(value)
 }
 """All that would keep a caller for ever who bounds single reads alone, or nothing."""
 

@@ -222,7 +222,7 @@ class TestConnection:
         def refuse(_: Any, request: httpx.Request) -> httpx.Response:
             return httpx.Response(403, json={"error": "invalid authentication token"}, request=request)
 
-        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+        monkeypatch.setattr(Transport, "handle_request", refuse)
         connection("https://api.us-east.tinybird.co", token)
         with pytest.raises(AirflowFailException) as caught:
             run_here(COPY, pipe="copy_totals")

@@ -162,7 +162,9 @@ def test_cancel_and_retry_have_no_body(wire, make, verb):
 @pytest.mark.parametrize("make", [jobs.get_job, jobs.cancel_job])
 @pytest.mark.parametrize("key", ["id", "job_id", "import_id"])
 def test_the_answer_about_another_job_says_nothing_of_this_one(wire, make, key):
-    wire.answers({"id": "other", "job_id": "another", "status": "done"}, {"id": "x", "job_id": "y", key: "0aB", "status": "done"})
+    wire.answers(
+        {"id": "other", "job_id": "another", "status": "done"}, {"id": "x", "job_id": "y", key: "0aB", "status": "done"}
+    )
     with pytest.raises(UnreadableAnswerError, match="about another job, 'another'"):
         wire.send(make("0Ab"))
     assert wire.send(make("0Ab")).status is JobStatus.DONE

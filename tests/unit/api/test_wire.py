@@ -92,9 +92,11 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("behaviour", wrong.STUCK.values(), ids=wrong.STUCK)
     def test_what_goes_once_is_unknown_then_and_was_sent_once(self, send, behaviour):
+        """On a machine that is busy the time may be over before a byte is sent; then that is what is said."""
         with misbehaving(behaviour) as server:
-            with pytest.raises(OutcomeUnknownError):
+            with pytest.raises((OutcomeUnknownError, ConnectionFailedError)) as caught:
                 send(settings_of(server.url, max_retries=5), EVENTS, deadline=time.monotonic() + 0.4)
+            assert isinstance(caught.value, OutcomeUnknownError) or not (caught.value.sent or server.requests)
             assert len(server.requests) <= 1
 
     @pytest.mark.parametrize("behaviour", wrong.STUCK.values(), ids=wrong.STUCK)
@@ -188,15 +190,17 @@ class TestDeadlines:
 
         monkeypatch.setattr(socket, "getaddrinfo", hang)
 
+        async def send_it(deadline: float) -> None:
+            if kind == "sync":
+                with Client(settings) as client:
+                    client.send(LOOK, deadline=deadline)
+            async with AsyncClient(settings) as client:
+                await client.send(LOOK, deadline=deadline)
+
         async def look() -> float:
             began = time.monotonic()
             with pytest.raises(ConnectionFailedError, match="Nothing was sent"):
-                if kind == "sync":
-                    with Client(settings) as client:
-                        client.send(LOOK, deadline=began + 0.4)
-                else:
-                    async with AsyncClient(settings) as client:
-                        await client.send(LOOK, deadline=began + 0.4)
+                await send_it(began + 0.4)
             ended.set()  # the end of the loop waits for the thread of its resolver
             return time.monotonic() - began
 
@@ -212,9 +216,11 @@ class TestDeadlines:
             raise OSError("no route")
 
         monkeypatch.setattr(socket, "create_connection", refuse)
-        with Client(settings_of("http://tinybird.example")) as client:
-            with pytest.raises(ConnectionFailedError, match="no route"):
-                client.send(LOOK, deadline=time.monotonic() + 20)
+        with (
+            Client(settings_of("http://tinybird.example")) as client,
+            pytest.raises(ConnectionFailedError, match="no route"),
+        ):
+            client.send(LOOK, deadline=time.monotonic() + 20)
         assert len(tried) == 39
         assert tried == sorted(tried, reverse=True)
         assert max(tried) <= 10
@@ -246,8 +252,56 @@ class TestDeadlines:
 
 FOREIGN = [
     *range(300, 309),
-    *(400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 425, 426),
-    *(428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 521, 522, 523, 524, 525, 530, 598, 599),
+    *(
+        400,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        408,
+        409,
+        410,
+        411,
+        412,
+        413,
+        414,
+        415,
+        416,
+        417,
+        418,
+        421,
+        422,
+        423,
+        425,
+        426,
+    ),
+    *(
+        428,
+        429,
+        431,
+        451,
+        499,
+        500,
+        501,
+        502,
+        503,
+        504,
+        505,
+        507,
+        508,
+        511,
+        520,
+        521,
+        522,
+        523,
+        524,
+        525,
+        530,
+        598,
+        599,
+    ),
 ]
 
 
@@ -256,16 +310,17 @@ class TestPagesOfOthers:
     def test_say_nothing_of_what_goes_once(self, send, status):
         with misbehaving(wrong.page(status)) as server:
             for call in (EVENTS, COPY):
-                with pytest.raises(OutcomeUnknownError, match=f"HTTP {status} was answered.*not Tinybird's own words") as caught:
+                with pytest.raises(
+                    OutcomeUnknownError, match=f"HTTP {status} was answered.*not Tinybird's own words"
+                ) as caught:
                     send(settings_of(server.url, max_retries=5), call)
                 assert caught.value.answer.status == status
             assert len(server.requests) == 2
 
     @pytest.mark.parametrize("status", FOREIGN)
     def test_are_never_final(self, send, status):
-        with misbehaving(wrong.page(status)) as server:
-            with pytest.raises(ApiError) as caught:
-                send(settings_of(server.url), LOOK)
+        with misbehaving(wrong.page(status)) as server, pytest.raises(ApiError) as caught:
+            send(settings_of(server.url), LOOK)
         assert caught.value.answer.from_tinybird is False
         assert caught.value.is_final is False
         assert caught.value.retry_can_help is True
@@ -294,10 +349,10 @@ class TestPagesOfOthers:
         ],
     )
     def test_json_of_others(self, send, body):
-        with misbehaving(wrong.answer("503 X", body, "Content-Type: application/json\r\n")) as server:
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url, max_retries=3), EVENTS)
-            assert len(server.requests) == 1
+        other = wrong.answer("503 X", body, "Content-Type: application/json\r\n")
+        with misbehaving(other) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url, max_retries=3), EVENTS)
+        assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
         "body",
@@ -326,16 +381,15 @@ class TestPagesOfOthers:
 
     @pytest.mark.parametrize("behaviour", [wrong.reset, wrong.reset_in_the_body])
     def test_a_reset_after_the_request(self, send, waits, behaviour):
-        with misbehaving(behaviour) as server:
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url, max_retries=3), EVENTS)
-            assert len(server.requests) == 1
+        with misbehaving(behaviour) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url, max_retries=3), EVENTS)
+        assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
         ("status", "kind"), [("413 X", PayloadTooLargeError), ("429 X", RateLimitedError), ("401 X", ApiError)]
     )
     def test_a_refusal_before_the_body_was_read_is_one(self, status, kind):
-        """A body that never arrived whole cannot have been taken, whoever refused it. An event loop loses the answer with the connection."""
+        """A body that never arrived whole cannot have been taken, whoever refused it. (An event loop loses such an answer.)"""
         big = events.send_events("d", b'{"a": 1}\n' * 4_000_000)
         with misbehaving(wrong.early(status, b"<html>no</html>")) as server:
             with Client(settings_of(server.url)) as client, pytest.raises(kind):
@@ -383,12 +437,13 @@ class TestSizes:
 
     @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "gzip, deflate, gzip"])
     def test_codings_that_were_not_asked_for(self, send, coding):
-        with misbehaving(wrong.answer("200 OK", gzip.compress(gzip.compress(DONE)), f"Content-Encoding: {coding}\r\n")) as server:
-            with pytest.raises(UnreadableAnswerError, match="not asked for"):
-                send(settings_of(server.url), LOOK)
-        with misbehaving(wrong.answer("503 X", b"x", f"Content-Encoding: {coding}\r\n")) as server:
-            with pytest.raises(OutcomeUnknownError, match="503"):
-                send(settings_of(server.url), EVENTS)
+        coded = f"Content-Encoding: {coding}\r\n"
+        twice = wrong.answer("200 OK", gzip.compress(gzip.compress(DONE)), coded)
+        with misbehaving(twice) as server, pytest.raises(UnreadableAnswerError, match="not asked for"):
+            send(settings_of(server.url), LOOK)
+        page = wrong.answer("503 X", b"x", coded)
+        with misbehaving(page) as server, pytest.raises(OutcomeUnknownError, match="503"):
+            send(settings_of(server.url), EVENTS)
 
     @pytest.mark.parametrize(
         ("coding", "body"),
@@ -407,11 +462,11 @@ class TestSizes:
 
     @pytest.mark.parametrize("body", [gzip.compress(DONE)[:-9], gzip.compress(DONE)[:12], b"nonsense"])
     def test_one_that_breaks(self, send, body):
-        with misbehaving(wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")) as server:
-            with pytest.raises(ConnectionFailedError):
-                send(settings_of(server.url), LOOK)
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url), EVENTS)
+        broken = wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")
+        with misbehaving(broken) as server, pytest.raises(ConnectionFailedError):
+            send(settings_of(server.url), LOOK)
+        with misbehaving(broken) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url), EVENTS)
 
     def test_a_download_is_decompressed_in_pieces(self, tmp_path):
         path = tmp_path / "out"
@@ -569,7 +624,9 @@ class TestProxies:
         with refusing_proxy("407 X") as proxy:
             for call in (LOOK, EVENTS):
                 settings = replace(settings_of("http://tinybird.example", max_retries=3), proxy=proxy.url)
-                with pytest.raises(ConnectionFailedError, match=r"the proxy http://127.*extra 'proxy'.*wants a user") as caught:
+                with pytest.raises(
+                    ConnectionFailedError, match=r"the proxy http://127.*extra 'proxy'.*wants a user"
+                ) as caught:
                     send(settings, call)
                 assert (caught.value.sent, caught.value.retry_can_help) == (False, False)
             assert len(proxy.requests) == 2
@@ -578,7 +635,9 @@ class TestProxies:
     def test_what_a_tunnel_is_refused_with(self, send, waits, status, tries):
         with refusing_proxy(status) as proxy:
             settings = replace(settings_of("https://tinybird.example", max_retries=2), proxy=proxy.url)
-            with pytest.raises(ConnectionFailedError, match=r"the proxy http://127.*refused it \(\d+.*Nothing was sent"):
+            with pytest.raises(
+                ConnectionFailedError, match=r"the proxy http://127.*refused it \(\d+.*Nothing was sent"
+            ):
                 send(settings, EVENTS)
             assert len(proxy.requests) == tries
             assert all(TOKEN.encode() not in peer.head for peer in proxy.requests)
