@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_tinybird import durable
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api.errors import JobCancelledError, JobFailedError, JobTimeoutError, TinybirdError
+from airflow_provider_tinybird.api.transport import Transport
 from airflow_provider_tinybird.operators.datasources import (
     TinybirdAppendFileOperator,
     TinybirdAppendUrlOperator,
