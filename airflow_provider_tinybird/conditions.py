@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_tinybird import deadlines
 from airflow_provider_tinybird.api.client import AsyncClient, Client
-from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.errors import ApiError, ConnectionFailedError, TinybirdError, UnreadableAnswerError
 from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.jobs import is_final
 from airflow_provider_tinybird.outcomes import small_json
 from airflow_provider_tinybird.questions import Question, Verdict
 
@@ -134,6 +136,7 @@ class Wait:
         self._outlasts_refusals = outlasts_refusals
         self._clock = clock
         self._last = "nothing was seen"
+        self._ask_again_at = 0.0
 
     def saw(self, verdict: Verdict) -> Finding | None:
         """Take in what a look found; returns the finding once there is one."""
@@ -148,18 +151,22 @@ class Wait:
         return self.expired()
 
     def failed(self, error: TinybirdError) -> Finding | None:
-        """Take in that a look failed: passing trouble is outlasted until time runs out."""
-        if not error.retry_can_help and not self._outlasts_refusals:
+        """Take in that a look failed: all but what Tinybird itself refuses is outlasted until time runs out."""
+        if is_final(error) and not self._outlasts_refusals:
             return Finding(ending=Ending.REFUSED, message=str(error))
+        if isinstance(error, ApiError) and error.answer.retry_after:
+            self._ask_again_at = self._clock() + error.answer.retry_after
         self._last = f"the last look failed: {error}"
         log.warning("Looking failed; it is looked again. %s", error)
         return self.expired()
 
     def expired(self) -> Finding | None:
         """Return the finding if the deadline is over."""
+        return None if self._clock() < self._deadline else self.timed_out()
+
+    def timed_out(self) -> Finding:
+        """Return the finding for time that ran out."""
         now = self._clock()
-        if now < self._deadline:
-            return None
         waited = max(0.0, now - self._started_at)
         allowed = max(0.0, self._deadline - self._started_at)
         message = f"Waited {waited:.0f} s (timeout={allowed:g}) for {self.question.what}, in vain: {self._last}."
@@ -167,31 +174,62 @@ class Wait:
 
     def pause(self) -> float:
         """Seconds to wait before the next look, never past the deadline."""
+        now = self._clock()
         jittered = self._poll_interval * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, keeps no secret
-        return max(0.0, min(jittered, self._deadline - self._clock()))
+        return max(0.0, min(max(jittered, self._ask_again_at - now), self._deadline - now))
 
-    def time_left(self) -> float:
-        """Seconds until the deadline."""
-        return max(0.0, self._deadline - self._clock())
+    @property
+    def must_wait(self) -> bool:
+        """Whether Tinybird asked for a wait that is not over."""
+        return self._clock() < self._ask_again_at
+
+    @property
+    def look_ends(self) -> float:
+        """Moment of ``time.monotonic()`` at which a look that begins now has to be over."""
+        return deadlines.looks_end(self._deadline)
+
+    def judged(self, answer: Any) -> Finding | None:
+        """Take in an answer.
+
+        :raises UnreadableAnswerError: it is not what was asked for.
+        """
+        try:
+            verdict = self.question.judge(answer)
+        except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as e:
+            raise UnreadableAnswerError(
+                f"The answer to the wait for {self.question.what} cannot be read ({type(e).__name__}: {redact(str(e))[:200]})."
+            ) from e
+        return self.saw(verdict)
 
 
-def look(client: Client, wait: Wait) -> Finding | None:
-    """Look once; returns the finding once there is one."""
+def look(client: Client, wait: Wait, *, ends_at: float | None = None) -> Finding | None:
+    """Look once; returns the finding once there is one.
+
+    :param ends_at: moment of ``time.monotonic()`` at which the look has to be over; by default soon after the deadline of the wait.
+    """
     try:
-        answer = client.send(wait.question.call, deadline=time.monotonic() + wait.time_left())
+        ends = wait.look_ends if ends_at is None else ends_at
+        return wait.judged(client.send(wait.question.call, deadline=ends))
     except TinybirdError as e:
         return wait.failed(e)
-    return wait.saw(wait.question.judge(answer))
+
+
+async def look_async(client: AsyncClient, wait: Wait) -> Finding | None:
+    """Look once, from an event loop; returns the finding once there is one."""
+    ends = wait.look_ends
+    try:
+        async with deadlines.within(ends):
+            return wait.judged(await client.send(wait.question.call, deadline=ends))
+    except TimeoutError:
+        return wait.failed(ConnectionFailedError("it had not ended by the deadline", sent=True, timed_out=True))
+    except TinybirdError as e:
+        return wait.failed(e)
 
 
 async def wait_async(client: AsyncClient, wait: Wait) -> Finding:
     """Look until the wait is over, from an event loop. It pauses first: whoever started the wait has just looked."""
     while True:
         await asyncio.sleep(wait.pause())
-        try:
-            answer = await client.send(wait.question.call, deadline=time.monotonic() + wait.time_left())
-            finding = wait.saw(wait.question.judge(answer))
-        except TinybirdError as e:
-            finding = wait.failed(e)
+        finding = await look_async(client, wait)
         if finding:
             return finding

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from airflow_provider_tinybird import counts, jobs, outcomes, slots
+from airflow_provider_tinybird import counts, deadlines, jobs, outcomes, slots
 from airflow_provider_tinybird.api.answers import is_quota_text, is_too_large_text
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import ApiError, InvalidInputError, JobQuotaError, TinybirdError
@@ -258,6 +258,9 @@ class RangeRun:
     def _start(self, window: Window) -> None:
         submission = self._plan.submission(window)
         memory = self._memory.of_part(window.key)
+        if not memory.exists and self._own:
+            # The list had no job of an earlier attempt when the first window was started. By now it is full of our own.
+            memory.attempt = replace(memory.attempt, is_retry=False)
         record = memory.recall(submission)
         if record and record.ending == _DONE:
             log.info("Window %s was done by an earlier attempt, by job %s.", window, record.job_id)
@@ -267,7 +270,13 @@ class RangeRun:
             self.progress.halved.add(window)
             self._pending.extendleft(reversed(self._left_of(window)))
             return
-        starter = Starter(client=self._client, memory=memory, on_unknown=self._on_unknown, others=frozenset(self._own))
+        starter = Starter(
+            client=self._client,
+            memory=memory,
+            on_unknown=self._on_unknown,
+            others=frozenset(self._own),
+            ends_at=self._first_deadline(),
+        )
         started = starter.start(submission, deadline=min(time.time() + self._plan.timeout, self._plan.ends_at))
         self._own.add(started.job.id)
         self._try_at = self.progress.refused_since = 0.0
@@ -284,24 +293,29 @@ class RangeRun:
 
     def _look(self) -> bool:
         """Look at the jobs whose turn it is; tells whether one of them is over."""
-        any_over = False
+        over: list[tuple[Running, Outcome]] = []
+        # A look at a job that has time must not use up that of another.
+        ends = deadlines.looks_end(self._first_deadline())
         for one in list(self._running.values()):
             if one.look_at > time.monotonic():
                 continue
-            outcome = jobs.look(self._client, one.watch)
+            outcome = jobs.look(self._client, one.watch, ends_at=ends)
             if outcome is None:
                 watched = time.monotonic() - one.seen_first
-                one.look_at = time.monotonic() + min(one.watch.pause(), max(jobs.SHORTEST_PAUSE, watched))
-                continue
-            any_over = True
-            self._ended(one, outcome)
-        return any_over
+                one.look_at = time.monotonic() + one.watch.pause(max(jobs.SHORTEST_PAUSE, watched))
+            else:
+                over.append((one, outcome))
+        late = [outcome.job_id for _, outcome in over if outcome.ending is Ending.TIMEOUT and self._plan.cancels]
+        notes = dict(zip(late, jobs.cancel_all(self._client, late), strict=True))
+        for one, outcome in over:
+            self._ended(one, outcome, notes.get(outcome.job_id, ""))
+        return bool(over)
 
-    def _ended(self, one: Running, outcome: Outcome) -> None:
+    def _first_deadline(self) -> float:
+        return min((one.started.deadline for one in self._running.values()), default=math.inf)
+
+    def _ended(self, one: Running, outcome: Outcome, note: str) -> None:
         window = one.window
-        note = ""
-        if outcome.ending is Ending.TIMEOUT and self._plan.cancels:
-            note = jobs.cancel(self._client, outcome.job_id)
         del self._running[window]
         del self.progress.running[window]
         self._listener.ended(outcome.job_id)
@@ -322,7 +336,8 @@ class RangeRun:
 
     def _finish(self, window: Window, outcome: Outcome) -> None:
         job = outcome.as_job()
-        rows = counts.of_copy(self._client, job).rows if self._plan.counts_rows else None
+        client = self._client.until(deadlines.closing_ends())
+        rows = counts.of_copy(client, job).rows if self._plan.counts_rows else None
         self._remember(window, _DONE, rows)
         self.progress.done[window] = Done(window, job.id, rows)
         told = "" if rows is None else f", {rows:,} rows"

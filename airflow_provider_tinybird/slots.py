@@ -6,9 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from airflow_provider_tinybird import deadlines
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import AsyncClient
 from airflow_provider_tinybird.api.errors import JobSlotTimeoutError, TinybirdError
@@ -67,22 +69,25 @@ async def wait_for_slot(client: AsyncClient, kind: str, *, until: float, poll_in
     :param until: moment (seconds since the epoch) at which the wait is over.
     :param poll_interval: seconds between two looks.
     """
-    first = await _active(client, kind)
-    while (left := until - time.time()) > 0:
-        await asyncio.sleep(min(left, poll_interval * random.uniform(1.0, 1.2)))  # noqa: S311
-        now = await _active(client, kind)
-        if first is not None and now is not None and now < first:
-            return SlotEvent(message=f"{now} {kind} jobs are running or waiting, {first} were.")
+    ends = deadlines.looks_end(until)
+    with suppress(TimeoutError):
+        async with deadlines.within(ends):
+            first = await _active(client, kind, ends)
+            while (left := until - time.time()) > 0:
+                await asyncio.sleep(min(left, poll_interval * random.uniform(1.0, 1.2)))  # noqa: S311
+                now = await _active(client, kind, ends)
+                if first is not None and now is not None and now < first:
+                    return SlotEvent(message=f"{now} {kind} jobs are running or waiting, {first} were.")
     return SlotEvent(message="the wait is over.")
 
 
-async def _active(client: AsyncClient, kind: str) -> int | None:
+async def _active(client: AsyncClient, kind: str, ends: float) -> int | None:
     if not kind:
         return None
     try:
         count = 0
         for status in (JobStatus.WAITING, JobStatus.WORKING):
-            active = await client.send(jobs_api.list_jobs(kind=kind, status=status))
+            active = await client.send(jobs_api.list_jobs(kind=kind, status=status), deadline=ends)
             count += len(active)
     except TinybirdError:
         return None  # the next try to start the job will say what is wrong

@@ -11,16 +11,28 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 from airflow_provider_tinybird.api import datasources, imports, pipes
 from airflow_provider_tinybird.api.call import Call, Repeat
+from airflow_provider_tinybird.api.encoding import is_id
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.import_options import NO_OPTIONS, ImportOptions
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import FileFormat, ImportMode
 from airflow_provider_tinybird.api.pipes import CopyMode
 from airflow_provider_tinybird.files import FileToSend
+
+
+class Agreement(Enum):
+    """Whether a job is the one that was asked for. What its record does not show is no agreement."""
+
+    YES = "yes"
+    NO = "no"
+    """Something that it shows says otherwise."""
+    SILENT = "silent"
+    """What it shows agrees, and it does not show all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,8 @@ class Submission:
     :param unsigned_url: address of the file without its signature, where that is new each time.
     :param identifies: whether that tells it from other requests. The parameters of a copy, for one, are not in its
         record.
+    :param fails_clean: whether a job that failed has written nothing. That is taken to be so of copies, which are one insert; Tinybird
+        does not promise it.
     """
 
     call: Call[Job]
@@ -46,6 +60,7 @@ class Submission:
     shows: Mapping[str, str] = field(default_factory=dict, repr=False)
     unsigned_url: str = ""
     identifies: bool = False
+    fails_clean: bool = False
 
     @property
     def is_idempotent(self) -> bool:
@@ -58,17 +73,24 @@ class Submission:
         text = json.dumps([self.call.what, self.request], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
-    def agrees(self, job: Job) -> bool:
-        """Tell whether a job may be this submission's: it shows nothing that says otherwise."""
-        if self.kind and job.kind and job.kind != self.kind:
-            return False
-        if self.pipe and self.pipe not in (job.raw.get("pipe_name"), job.raw.get("pipe_id")):
-            return False
-        if self.datasource and self.datasource not in _names(job.raw.get("datasource")):
-            return False
-        if self.unsigned_url and str(job.raw.get("url") or self.unsigned_url).partition("?")[0] != self.unsigned_url:
-            return False
-        return all(job.raw.get(key) in (None, value) for key, value in self.shows.items())
+    def agrees(self, job: Job) -> Agreement:
+        """Tell whether a job is this submission's, by all that its record shows of the request."""
+        raw = job.raw
+        said = [_value(raw.get(key), value) for key, value in self.shows.items() if key != "url"]
+        if self.kind:
+            said.append(_value(job.kind or None, self.kind))
+        if self.pipe:
+            said.append(_name(self.pipe, name=raw.get("pipe_name"), id=raw.get("pipe_id")))
+        if self.datasource:
+            said.append(_target(self.datasource, raw.get("datasource")))
+        if "url" in self.shows:
+            said.append(_url(raw.get("url"), self.shows["url"]))
+        if self.unsigned_url:
+            shown = raw.get("url")
+            said.append(_value(str(shown).partition("?")[0] if shown else None, self.unsigned_url))
+        if Agreement.NO in said:
+            return Agreement.NO
+        return Agreement.SILENT if Agreement.SILENT in said else Agreement.YES
 
 
 def import_url(
@@ -189,6 +211,7 @@ def run_copy(
         },
         kind="copy",
         pipe=pipe,
+        fails_clean=True,
     )
 
 
@@ -233,7 +256,33 @@ def import_mode(mode: str, replace_condition: str | None) -> ImportMode:
     return kind
 
 
-def _names(datasource: object) -> tuple[object, ...]:
+def _value(shown: object, asked: str) -> Agreement:
+    if shown in (None, ""):
+        return Agreement.SILENT
+    return Agreement.YES if shown == asked else Agreement.NO
+
+
+def _name(asked: str, *, name: object, id: object) -> Agreement:
+    """Compare a name or an id, where the record may show either."""
+    if asked in (name, id):
+        return Agreement.YES
+    same_kind = id if is_id(asked) else name
+    return Agreement.NO if same_kind else Agreement.SILENT
+
+
+def _target(asked: str, datasource: object) -> Agreement:
     if isinstance(datasource, Mapping):
-        return datasource.get("name"), datasource.get("id")
-    return (datasource,)
+        return _name(asked, name=datasource.get("name"), id=datasource.get("id"))
+    # Text, of which it is not said whether it is a name or an id.
+    if datasource == asked:
+        return Agreement.YES
+    return Agreement.SILENT if not datasource or is_id(str(datasource)) != is_id(asked) else Agreement.NO
+
+
+def _url(shown: object, asked: str) -> Agreement:
+    """Compare URLs. A query string may be a signature, which a record may well leave out."""
+    if shown in (None, ""):
+        return Agreement.SILENT
+    if shown == asked:
+        return Agreement.YES
+    return Agreement.SILENT if str(shown) == asked.partition("?")[0] else Agreement.NO

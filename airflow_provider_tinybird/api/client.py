@@ -5,6 +5,7 @@ loops.
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -79,8 +80,24 @@ class Client:
 
             transport = Transport(**_network(settings, self._proxy))
         self._http = httpx.Client(transport=transport, **_client_arguments(settings))
-        self.server: str | None = None
+        self._ends_at: float | None = None
+        self._seen: dict[str, str] = {}  # shared with the views of this client
+
+    @property
+    def server(self) -> str | None:
         """What the last answer calls its server; ``None`` before there is one."""
+        return self._seen.get("server")
+
+    def until(self, deadline: float | None) -> Client:
+        """Return a view of this client, with the same connections, whose calls all have a deadline.
+
+        Whoever is handed the view cannot forget it; a call that names a deadline of its own keeps that one.
+
+        :param deadline: moment of ``time.monotonic()``; ``None`` for no deadline.
+        """
+        view = copy.copy(self)
+        view._ends_at = deadline
+        return view
 
     def send(self, call: Call[T], *, deadline: float | None = None) -> T:
         """Send a call, again where that is safe, and return its result.
@@ -88,6 +105,7 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` at which all of it is over, answered or not; nothing is sent after it.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
+        deadline = self._ends_at if deadline is None else deadline
         # The loop is not handed the call: its state refers to itself, and would keep each body in memory for a long while.
         for attempt in tenacity.Retrying(**retry.rules(self.policy, call, deadline=deadline)):
             with attempt:
@@ -102,6 +120,7 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` at which it is over.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
+        deadline = self._ends_at if deadline is None else deadline
         one = _try(self.settings, call, deadline)
         status, headers, content = self._exchange(call, one, lambda answer: self._taken(call, answer))
         return answers.read(self.settings, call, status, headers, content, proxy=self._proxy, is_cut=one.is_cut)
@@ -114,6 +133,7 @@ class Client:
         :param open_sink: opens where the bytes go, empty; called anew for each time that the call is sent.
         :param deadline: moment of ``time.monotonic()`` at which all of it is over.
         """
+        deadline = self._ends_at if deadline is None else deadline
         for attempt in tenacity.Retrying(**retry.rules(self.policy, call, deadline=deadline)):
             with attempt:
                 one = _try(self.settings, call, deadline)
@@ -141,7 +161,7 @@ class Client:
         try:
             with quiet_httpx(), within(one):
                 answer = self._http.send(self._request(call), stream=True)
-                self.server = answer.headers.get("server", "")
+                self._seen["server"] = answer.headers.get("server", "")
                 try:
                     return take(answer)
                 finally:

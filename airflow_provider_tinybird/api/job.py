@@ -51,12 +51,14 @@ class BlockCounts:
     :param quarantined: rows that went to the quarantine data source.
     :param bytes: bytes that were read.
     :param parts: entries of the blocks that tell lines; without any, the numbers are no counts.
+    :param blocks: blocks that there are.
     """
 
     lines: int
     quarantined: int
     bytes: int
     parts: int = field(default=1, compare=False)
+    blocks: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +212,7 @@ def _block_counts(blocks: object) -> BlockCounts | None:
         quarantined=sum(int(result.get("quarantine") or 0) for result in results),
         bytes=sum(int(result.get("bytes") or 0) for result in results),
         parts=sum(result.get("lines") is not None for result in results),
+        blocks=len(blocks),
     )
 
 

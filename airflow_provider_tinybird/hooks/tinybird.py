@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_tinybird import connection, jobs, outcomes, submissions
+from airflow_provider_tinybird import connection, deadlines, jobs, outcomes, submissions
 from airflow_provider_tinybird._compat import BaseHook, get_connection_async
 from airflow_provider_tinybird.api import datasources, pipes, query, workspaces
 from airflow_provider_tinybird.api import jobs as jobs_api
@@ -54,6 +54,7 @@ class TinybirdHook(BaseHook):
     def __init__(self, tinybird_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tinybird_conn_id = tinybird_conn_id
+        self._ends_at: float | None = None
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -78,7 +79,16 @@ class TinybirdHook(BaseHook):
         """The client, one for the life of the hook. Any call of ``airflow_provider_tinybird.api`` can be sent with
         it.
         """
-        return Client(self.settings)
+        return Client(self.settings).until(self._ends_at)
+
+    def until(self, deadline: float) -> None:
+        """Give all calls from here on a deadline, after which nothing is sent; one that has a deadline of its own keeps that.
+
+        :param deadline: moment in seconds since the epoch.
+        """
+        self._ends_at = deadlines.monotonic(deadline)
+        if "client" in self.__dict__:
+            self.__dict__["client"] = self.client.until(self._ends_at)
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[AsyncClient]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import guards, submissions
+from airflow_provider_tinybird import guards, jobs, submissions
 from airflow_provider_tinybird.api.quarantine import quarantine_of
 from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.files import file_format
@@ -285,6 +285,8 @@ class TinybirdDeleteOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         condition = self._condition() if self.quarantine_condition is None else self.quarantine_condition
         job = self.hook.delete_rows(name, condition, lightweight=self.lightweight)
         self._running_job_id = job.id
-        done = self.hook.wait_for_job(job.id, timeout=self._timeout())
-        self._running_job_id = None
+        outcome = jobs.watch_job(self.hook.client, jobs.Watch(job.id, self._rules(deadline=self._deadline)))
+        if outcome is None:  # only with a patience
+            raise AssertionError("the watch ended without an outcome")
+        done = self._job_done(outcome)
         self.log.info("Deleted %s rows of '%s'.", done.rows_affected, name)

@@ -16,7 +16,7 @@ from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdErro
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.models import Datasource, ImportMode
 from airflow_provider_tinybird.api.query import sql as query
-from airflow_provider_tinybird.durable import Attempt, Memory, Starter
+from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Starter
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.intervals import Interval, quoted, time_column
 from airflow_provider_tinybird.moments import moment
@@ -140,12 +140,12 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         """Replace the interval."""
         with clear_failure():
             self._check()
+            rules = self._rules()
             self.check_workspace(destroys=True)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
             datasource = self.hook.send(datasources.get_datasource(self.datasource))
             interval = self._interval(datasource, context)
-            rules = self._rules()
             self._warn(datasource, interval)
             self._let_others_end(rules)
             return self._replace(context, datasource, interval, rules)
@@ -155,14 +155,15 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     ) -> dict[str, Any]:
         """Take up what the trigger found."""
         with clear_failure():
-            outcome = self.resumed(event)
             rules = self._rules(deadline=deadline, started_at=started_at)
+            outcome = self.resumed(event)
             return self._go_on(context, Replaced.from_json(state), self._job_done(outcome), rules)
 
     # Before anything is sent
 
     def _check(self) -> None:
         self.quarantine_policy()
+        OnUnknown.parse(self.on_unknown)
         for name, value, known in (
             ("on_empty", self.on_empty, ("fail", "delete", "skip")),
             ("outside", self.outside, ("fail", "drop")),
@@ -307,7 +308,11 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
 
     def _run_job(self, context: Context, submission: Submission, plan: Replaced, rules: jobs.Rules) -> dict[str, Any]:
         # Everything here can be done twice, so that a retry does all of it anew and takes up nothing.
-        starter = Starter(client=self.hook.client, memory=Memory(None, Attempt(max_tries=0)))
+        starter = Starter(
+            client=self.hook.client,
+            memory=Memory(None, Attempt(max_tries=0)),
+            on_unknown=OnUnknown.parse(self.on_unknown),
+        )
         started = self.start_job(starter, submission, rules)
         self.leave_link(context, started.job)
         return self._go_on(context, plan, self.wait_for_job(started, rules, plan.as_json()), rules)

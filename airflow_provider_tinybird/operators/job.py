@@ -7,9 +7,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import jobs, outcomes, slots
+from airflow_provider_tinybird import deadlines, jobs, outcomes, slots
 from airflow_provider_tinybird._compat import conf
 from airflow_provider_tinybird.api.answers import is_quota_text
 from airflow_provider_tinybird.api.client import Client
@@ -19,6 +20,7 @@ from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.durable import OnUnknown, Started, Starter
+from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure, memory_of, seconds
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
@@ -77,6 +79,7 @@ class TinybirdJobsOperator(TinybirdOperator):
         self.on_unknown = on_unknown
         self._settings: Settings | None = None
         self._running_job_id: str | None = None
+        self._deadline = 0.0
 
     @abstractmethod
     def execute(self, context: Context) -> dict[str, Any]:
@@ -93,6 +96,17 @@ class TinybirdJobsOperator(TinybirdOperator):
         # A client of its own: the signal may have interrupted the other one while it held a lock.
         with Client(settings, policy=CANCEL_POLICY) as client:
             self.log.info("%s", jobs.cancel(client, job_id))
+
+    @cached_property
+    def hook(self) -> TinybirdHook:
+        """The hook for the connection. None of its calls outlives the task, whoever sends it."""
+        hook = super().hook
+        hook.until(time.time() + self._timeout())
+        return hook
+
+    def _closes(self) -> None:
+        """Let what comes after a job, such as counts, end soon after the deadline; where that is over, in some seconds."""
+        self.hook.until(max(self._deadline, time.time()) + deadlines.CLOSING)
 
     def _starter(self, context: Context) -> Starter:
         memory = memory_of(context, int(self.retries or 0), durable=self.durable)
@@ -111,11 +125,14 @@ class TinybirdJobsOperator(TinybirdOperator):
 
     def _rules(self, *, deadline: float | None = None, started_at: float | None = None) -> jobs.Rules:
         now = time.time() if started_at is None else started_at
-        return jobs.Rules(
+        rules = jobs.Rules(
             poll_interval=seconds(self.poll_interval, "poll_interval"),
             deadline=now + self._timeout() if deadline is None else deadline,
             started_at=now,
         )
+        self._deadline = rules.deadline
+        self.hook.until(rules.deadline)
+        return rules
 
     def _job_done(self, outcome: outcomes.Outcome) -> Job:
         """Return the job if it is done; raise the right error, having cancelled it on its timeout, if it is not."""
@@ -123,6 +140,7 @@ class TinybirdJobsOperator(TinybirdOperator):
         if outcome.ending is outcomes.Ending.TIMEOUT and self.cancel_on_kill:
             note = jobs.cancel(self.hook.client, outcome.job_id)
         self._running_job_id = None
+        self._closes()
         return outcomes.job_or_error(outcome, note=note)
 
 
@@ -195,6 +213,8 @@ class TinybirdJobOperator(TinybirdJobsOperator):
                 rules = self._rules(deadline=now - outcome.waited + self._timeout(), started_at=now - outcome.waited)
                 self._wait_for_slot(outcome.message, self.submission(), rules)
                 return self._run(context, rules)
+            # By what the event says; the time until this task was resumed is not in it.
+            self._deadline = time.time() - outcome.waited + self._timeout()
             return self._finish(outcome, facts or {})
 
     def _run(self, context: Context, rules: jobs.Rules) -> dict[str, Any]:
@@ -225,6 +245,7 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         self.log.info("Tinybird accepted %s: it is %s.", job, job.status_text or "queued")
         if not self.wait_for_completion:
             return None
+        self._deadline = started.deadline
         rules = jobs.Rules(
             poll_interval=rules.poll_interval,
             deadline=started.deadline,

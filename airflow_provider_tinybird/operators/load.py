@@ -93,6 +93,7 @@ class TinybirdLoadOperator(FilesOperator):
         """Load the rows."""
         with clear_failure():
             mode = self._checked_mode()
+            rules = self._rules()
             self.quarantine_policy()
             self.check_workspace(destroys=mode is ImportMode.REPLACE)
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
@@ -103,7 +104,6 @@ class TinybirdLoadOperator(FilesOperator):
             with self._clear_source():
                 if self._goes_as_events(mode, ledger, rows, memory):
                     return self._send_events(context, rows)
-            rules = self._rules()
             if mode is ImportMode.REPLACE:
                 if memory.attempt.is_retry or ledger.files or ledger.sent:
                     self._let_earlier_imports_end(memory.attempt, rules)
@@ -116,6 +116,7 @@ class TinybirdLoadOperator(FilesOperator):
     ) -> dict[str, Any]:
         """Take up what the trigger found, and go on with the next file."""
         with clear_failure():
+            rules = self._rules(deadline=deadline, started_at=started_at)
             outcome = self.resumed(event)
             ledger = Ledger.from_json(state)
             if ledger is None or ledger.sent is None:
@@ -126,7 +127,6 @@ class TinybirdLoadOperator(FilesOperator):
             ledger = self.note_import(context, memory, ledger, job)
             if is_last:
                 return self._result(ledger, started_at)
-            rules = self._rules(deadline=deadline, started_at=started_at)
             return self._load(context, self._rows(), ledger, rules)
 
     def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:

@@ -285,7 +285,7 @@ class FilesRun:
         submission = replace(submission, request={**submission.request, "position": self._ledger.files})
         self._ledger = self._ledger.about_to_send(file)
         self._memory.remember(self._ledger)
-        self._pace.wait()
+        self._pace.wait(self._rules.deadline)
         try:
             with task.forgetting(self._memory, self._ledger):
                 self._started = task.start_job(self._starter(first), submission, self._rules)

@@ -145,8 +145,8 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
             return
         # A client of its own: the signal may have interrupted the other one while it held a lock.
         with Client(settings, policy=CANCEL_POLICY) as client:
-            for job_id in job_ids:
-                self.log.info("%s", jobs.cancel(client, job_id))
+            for said in jobs.cancel_all(client, job_ids):
+                self.log.info("%s", said)
 
     def _run(self, context: Context, progress: Progress, *, ends_at: float) -> dict[str, Any]:
         # An end such as "now" would otherwise move with each deferral, and the last window be run again as another one.
@@ -162,7 +162,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
                 "are done may not line up with those that are left. Put them back; or delete what is in and clear the task."
             )
         run = RangeRun(
-            self.hook.client,
+            self.hook.client.until(None),  # each window has a deadline of its own
             memory,
             plan,
             on_unknown=OnUnknown.parse(self.on_unknown),

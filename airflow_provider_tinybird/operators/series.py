@@ -35,10 +35,13 @@ class ImportPace:
     def __init__(self, per_minute: int) -> None:
         self._times: deque[float] = deque(maxlen=max(1, per_minute))
 
-    def wait(self) -> None:
-        """Wait until another call is within the quota, and count it."""
+    def wait(self, until: float) -> None:
+        """Wait until another call is within the quota, and count it.
+
+        :param until: moment (seconds since the epoch) at which the wait is over anyway.
+        """
         if len(self._times) == self._times.maxlen:
-            time.sleep(max(0.0, self._times[0] + _WINDOW - time.monotonic()))
+            time.sleep(max(0.0, min(self._times[0] + _WINDOW - time.monotonic(), until - time.time())))
         self._times.append(time.monotonic())
 
 

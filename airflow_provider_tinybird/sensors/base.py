@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird import conditions
+from airflow_provider_tinybird import conditions, deadlines
 from airflow_provider_tinybird._compat import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -32,7 +32,36 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird.questions import Question
 
 
-class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
+class PunctualSensor(BaseSensorOperator):
+    """Base of the sensors: none of their looks, and no pause between two, goes on far beyond ``timeout``."""
+
+    _began = 0.0
+
+    @abstractmethod
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+
+    def execute(self, context: Context) -> Any:
+        """Wait, by Airflow's own rules."""
+        self._began = time.time()
+        return super().execute(context)
+
+    def deadline(self, context: Context) -> float:
+        """Tell when the wait is over, in seconds since the epoch."""
+        began = self._began or time.time()
+        if self.reschedule:
+            # Airflow 2.11 asks its database, and cannot be asked from here: a look may then take as long as the whole wait.
+            first = getattr(context.get("ti"), "get_first_reschedule_date", lambda _: None)(context)
+            began = began if first is None else first.timestamp()
+        return float(began + self.timeout)
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        # The poke after the end of the time is the one by which Airflow sees that it is over.
+        planned = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        return float(min(planned, max(0.0, self.timeout - run_duration()) + 0.1))
+
+
+class TinybirdConditionSensor(LinkedTask, PunctualSensor):
     """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
 
     Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such
@@ -74,7 +103,7 @@ class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
         with self._as_airflow_says():
             if not self.deferrable:
                 return super().execute(context)
-            began = time.time()
+            began = self._began = time.time()
             found = self.poke(context)
             if found:
                 return found.xcom_value
@@ -94,17 +123,22 @@ class TinybirdConditionSensor(LinkedTask, BaseSensorOperator):
             )
         raise AssertionError("defer() returned")
 
-    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
-        """Look once."""
+    @cached_property
+    def _wait(self) -> conditions.Wait:
         # The sensor's own timeout ends the wait, so that it has no end of its own here.
-        wait = conditions.Wait(
+        return conditions.Wait(
             self.question(),
             poll_interval=self.poke_interval,
             deadline=math.inf,
             started_at=time.time(),
             outlasts_refusals=self.silent_fail,
         )
-        finding = conditions.look(self.hook.client, wait)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        if self._wait.must_wait:
+            return PokeReturnValue(is_done=False)
+        finding = conditions.look(self.hook.client, self._wait, ends_at=deadlines.looks_end(self.deadline(context)))
         if finding is None:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=finding.facts_or_error())

@@ -10,11 +10,11 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import jobs, outcomes, questions
+from airflow_provider_tinybird import deadlines, jobs, outcomes, questions
 from airflow_provider_tinybird._compat import (
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
@@ -23,7 +23,7 @@ from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
-from airflow_provider_tinybird.sensors.base import TinybirdConditionSensor
+from airflow_provider_tinybird.sensors.base import PunctualSensor, TinybirdConditionSensor
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ FAILURES_TOLERATED = 1_000_000
 """Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
 
 
-class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
+class TinybirdJobSensor(LinkedTask, PunctualSensor):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
     Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
@@ -80,7 +80,11 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
         # The sensor's own timeout ends the wait, so the watch has no end of its own in any mode.
         now = time.time()
         rules = jobs.Rules(
-            deadline=math.inf, started_at=now, failures_tolerated=FAILURES_TOLERATED, not_found_tolerated=0
+            deadline=math.inf,
+            started_at=now,
+            failures_tolerated=FAILURES_TOLERATED,
+            not_found_tolerated=len(jobs.FIND_PAUSES) - 1,
+            not_found_seconds=0.0,
         )
         if bool(self.job_id) == bool(self.pipe):
             raise InvalidInputError(f"Give either job_id or pipe: job_id is {self.job_id!r}, pipe is {self.pipe!r}.")
@@ -88,13 +92,13 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
-        if not self.deferrable:
-            return super().execute(context)
-        with self._never_failing():
+        with self._as_airflow_says():
+            if not self.deferrable:
+                return super().execute(context)
+            now = self._began = time.time()
             value = self.poke(context)
         if value:
             return value.xcom_value
-        now = time.time()
         self.log.info(
             "Waiting for %s in the triggerer.", f"job {self.job_id}" if self.job_id else f"pipe '{self.pipe}'"
         )
@@ -117,9 +121,16 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
         raise AssertionError("defer() returned")
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Look once; where Tinybird says that it does not know the job, a few times."""
         watch = self._watch
-        outcome = jobs.look(self.hook.client, watch)
+        if watch.must_wait:
+            return PokeReturnValue(is_done=False)
+        ends = deadlines.looks_end(self.deadline(context))
+        outcome = jobs.look(self.hook.client, watch, ends_at=ends)
+        for pause in jobs.FIND_PAUSES[1:]:
+            if outcome is None and watch.is_missing:
+                time.sleep(pause)
+                outcome = jobs.look(self.hook.client, watch, ends_at=ends)
         if outcome and outcome.job:
             self.leave_link(context, outcome.as_job())
         if outcome is None:
@@ -128,7 +139,7 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
         """Take up what the trigger found, as the other modes would have."""
-        with self._never_failing():
+        with self._as_airflow_says():
             outcome = outcomes.Outcome.from_payload(event)
             self.resume_link(outcome.as_job(), outcome.waited)
             if outcome.ending is outcomes.Ending.TIMEOUT:
@@ -136,15 +147,17 @@ class TinybirdJobSensor(LinkedTask, BaseSensorOperator):
             return job_xcom(outcomes.job_or_error(outcome))
 
     @contextmanager
-    def _never_failing(self) -> Iterator[None]:
-        """Do for the deferrable mode what Airflow does around each poke of the others."""
+    def _as_airflow_says(self) -> Iterator[None]:
+        """Do in each mode what Airflow does around each poke, and let it retry only what trying again can help."""
         try:
             yield
         except TinybirdError as e:
             # Not soft_fail: that is for time running out, and a failed job is no such thing.
             if self.never_fail:
                 raise AirflowSkipException("Skipping due to never_fail is set to True.") from e
-            raise
+            if e.retry_can_help:
+                raise
+            raise AirflowFailException(str(e)) from None
 
     def _time_out(self, message: str) -> NoReturn:
         if self.soft_fail or self.never_fail:

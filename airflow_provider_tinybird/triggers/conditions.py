@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import conditions, questions
+from airflow_provider_tinybird import conditions, deadlines, questions
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
@@ -60,17 +60,27 @@ class TinybirdConditionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask. An exception from here would fail the task without its having a chance to say anything."""
         try:
-            wait = conditions.Wait(
-                questions.from_json(self.question),
-                poll_interval=self.poll_interval,
-                deadline=self.deadline,
-                started_at=self.started_at,
-                outlasts_refusals=self.outlasts_refusals,
-            )
-            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
-                finding = await conditions.wait_async(client, wait)
+            finding = await self._wait()
         except Exception as e:
             self.log.exception("Waiting broke.")
             message = f"The wait broke off in the triggerer: {redact(f'{type(e).__name__}: {e}')}"
             finding = conditions.Finding(ending=conditions.Ending.LOST, message=message)
         yield TriggerEvent(finding.to_payload())
+
+    async def _wait(self) -> conditions.Finding:
+        wait = conditions.Wait(
+            questions.from_json(self.question),
+            poll_interval=self.poll_interval,
+            deadline=self.deadline,
+            started_at=self.started_at,
+            outlasts_refusals=self.outlasts_refusals,
+        )
+        try:
+            # The looks end by themselves; this is for all else, such as the look-up of the connection.
+            async with (
+                deadlines.within(deadlines.closing_ends(self.deadline)),
+                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+            ):
+                return await conditions.wait_async(client, wait)
+        except TimeoutError:
+            return wait.timed_out()

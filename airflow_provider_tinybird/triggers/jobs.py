@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import jobs, outcomes
+from airflow_provider_tinybird import deadlines, jobs, outcomes
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
@@ -23,8 +23,8 @@ class TinybirdJobTrigger(BaseTrigger):
     :param poll_interval: seconds between two looks.
     :param deadline: moment (seconds since the epoch) after which the wait is over; the task then cancels the job.
     :param started_at: moment at which the job was submitted, or the wait for somebody else's began.
-    :param failures_tolerated: looks in a row that may fail.
-    :param not_found_tolerated: looks in a row that may answer 404.
+    :param failures_tolerated: looks in a row that may fail, however long that takes.
+    :param not_found_tolerated: looks in a row that may answer 404, however long that takes.
     :param told: status of the job that the log has already told.
     :param cancel_on_kill: cancel the job when a user fails, clears or marks the deferred task (Airflow 3.3 and later).
     """
@@ -84,8 +84,14 @@ class TinybirdJobTrigger(BaseTrigger):
         )
         watch = jobs.Watch(self.job_id, rules, pipe=self.pipe, told=self.told)
         try:
-            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+            # The looks end by themselves; this is for all else, such as the look-up of the connection.
+            async with (
+                deadlines.within(deadlines.closing_ends(self.deadline)),
+                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+            ):
                 outcome = await jobs.watch_job_async(client, watch)
+        except TimeoutError:
+            outcome = watch.timed_out()
         except Exception as e:
             self.log.exception("Waiting for job %s broke.", self.job_id)
             why = redact(f"{type(e).__name__}: {e}")
@@ -99,7 +105,10 @@ class TinybirdJobTrigger(BaseTrigger):
             self.log.info("Job %s goes on running: cancel_on_kill is off.", self.job_id)
             return
         try:
-            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+            async with (
+                deadlines.within(deadlines.closing_ends()),
+                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+            ):
                 self.log.info("%s", await jobs.cancel_async(client, self.job_id))
         except (
             Exception

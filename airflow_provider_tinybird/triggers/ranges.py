@@ -6,12 +6,13 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
-from airflow_provider_tinybird import jobs, slots
+from airflow_provider_tinybird import deadlines, jobs, slots
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api import jobs as jobs_api
-from airflow_provider_tinybird.api.errors import TinybirdError
+from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
@@ -66,20 +67,26 @@ class TinybirdAnyJobTrigger(BaseTrigger):
         yield TriggerEvent(slots.SlotEvent(message=message).to_payload())
 
     async def _wait(self) -> str:
-        async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
-            while (left := self.until - time.time()) > 0:
-                await asyncio.sleep(min(left, self.poll_interval * random.uniform(1.0, 1.1)))  # noqa: S311
-                for job_id in self.job_ids:
-                    try:
-                        # Beyond the end nobody would cancel the jobs: Airflow's own timeout of the deferral comes soon after.
-                        ends = time.monotonic() + max(0.0, self.until - time.time())
-                        job = await client.send(jobs_api.get_job(job_id), deadline=ends)
-                    except TinybirdError as e:
-                        if not e.retry_can_help:
-                            return f"job {job_id} cannot be looked at: {redact(str(e))}"
-                        continue
-                    if job.status.is_terminal:
-                        return f"{job} is {job.status_text}."
+        # Beyond the end nobody would cancel the jobs: Airflow's own timeout of the deferral comes soon after.
+        ends = deadlines.looks_end(self.until)
+        with suppress(TimeoutError):
+            async with deadlines.within(ends), TinybirdHook(self.tinybird_conn_id).async_client() as client:
+                asked = 0.0
+                while (left := self.until - time.time()) > 0:
+                    await asyncio.sleep(min(left, max(asked, self.poll_interval * random.uniform(1.0, 1.1))))  # noqa: S311
+                    asked = 0.0
+                    for job_id in self.job_ids:
+                        try:
+                            job = await client.send(jobs_api.get_job(job_id), deadline=ends)
+                        except TinybirdError as e:
+                            if jobs.is_final(e):
+                                return f"job {job_id} cannot be looked at: {redact(str(e))}"
+                            if isinstance(e, ApiError) and e.answer.retry_after:
+                                asked = e.answer.retry_after
+                                break
+                            continue
+                        if job.status.is_terminal:
+                            return f"{job} is {job.status_text}."
         return "the wait is over."
 
     async def on_kill(self) -> None:
@@ -88,7 +95,10 @@ class TinybirdAnyJobTrigger(BaseTrigger):
             self.log.info("Jobs %s go on running: cancel_on_kill is off.", ", ".join(self.job_ids))
             return
         try:
-            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+            async with (
+                deadlines.within(deadlines.closing_ends()),
+                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+            ):
                 for said in await asyncio.gather(*(jobs.cancel_async(client, job_id) for job_id in self.job_ids)):
                     self.log.info("%s", said)
         except (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import jobs, slots
+from airflow_provider_tinybird import deadlines, jobs, slots
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
@@ -43,7 +43,10 @@ class TinybirdSlotTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait."""
         try:
-            async with TinybirdHook(self.tinybird_conn_id).async_client() as client:
+            async with (
+                deadlines.within(deadlines.closing_ends(self.until)),
+                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+            ):
                 event = await slots.wait_for_slot(client, self.kind, until=self.until, poll_interval=self.poll_interval)
         except Exception:
             self.log.exception("Waiting for a free slot broke; the task tries again to start its job.")

@@ -190,7 +190,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock of our own in place of time, for all that waits for jobs."""
-    from airflow_provider_tinybird import conditions, durable, jobs, slots
+    from airflow_provider_tinybird import conditions, deadlines, durable, jobs, slots
     from airflow_provider_tinybird.operators import job as operators
     from airflow_provider_tinybird.sensors import base as condition_sensors
     from airflow_provider_tinybird.sensors import jobs as sensors
@@ -199,7 +199,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     # The HTTP client measures by the real clock, so that the two must mean the same by "now".
     offset = time.monotonic() - clock.now
     fake_time = types.SimpleNamespace(time=clock.time, monotonic=lambda: clock.now + offset, sleep=clock.sleep)
-    for module in (conditions, durable, jobs, slots, operators, sensors, condition_sensors):
+    for module in (conditions, deadlines, durable, jobs, slots, operators, sensors, condition_sensors):
         monkeypatch.setattr(module, "time", fake_time)
     for module in (conditions, jobs, slots):
         monkeypatch.setattr(module, "asyncio", types.SimpleNamespace(sleep=clock.sleep_async))

@@ -14,12 +14,15 @@ from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import (
     AccessDeniedError,
     Answer,
+    ApiError,
+    BadRequestError,
     ConnectionFailedError,
     JobCancelledError,
     JobFailedError,
     JobLostError,
     JobTimeoutError,
     NotFoundError,
+    RateLimitedError,
     ServerError,
     TinybirdError,
     UnreadableAnswerError,
@@ -40,7 +43,7 @@ def job(status: str, **fields: Any) -> Job:
 
 
 def status_error(kind: type[Any], status: int) -> TinybirdError:
-    return kind("get job j1", "GET http://h/v0/jobs/j1", Answer(status, "no luck"))
+    return kind("get job j1", "GET http://h/v0/jobs/j1", Answer(status, "no luck", from_tinybird=True))
 
 
 @pytest.fixture
@@ -171,7 +174,7 @@ class TestFailedLooks:
         ],
     )
     def test_passing_trouble_is_tolerated_so_often(self, clock, error):
-        watch = Watch("j1", rules(failures_tolerated=2))
+        watch = Watch("j1", rules(failures_tolerated=2, outage_tolerated=0))
         assert watch.failed(error) is None
         assert watch.failed(error) is None
         outcome = watch.failed(error)
@@ -179,8 +182,67 @@ class TestFailedLooks:
         assert "3 times in a row" in outcome.message
         assert "may go on running" in outcome.message
 
+    @pytest.mark.parametrize("minutes", [1, 59])
+    def test_an_outage_is_outlasted_however_many_looks_fail(self, clock, minutes):
+        watch = Watch("j1", rules(deadline=START + 6 * 3600))
+        for _ in range(minutes * 12):
+            assert watch.failed(status_error(ServerError, 502)) is None
+            clock.now += 5
+        assert watch.saw(job("done")).ending is Ending.DONE
+
+    def test_an_outage_of_an_hour_is_too_long(self, clock):
+        watch = Watch("j1", rules(deadline=START + 6 * 3600))
+        assert all(watch.failed(ConnectionFailedError("cut", sent=True)) is None for _ in range(20))
+        clock.now += 3600
+        assert watch.failed(ConnectionFailedError("cut", sent=True)).ending is Ending.LOST
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ApiError("look", "GET", Answer(status, "<html>"))
+            for status in (301, 302, 400, 401, 403, 404, 408, 411, 413, 418, 421, 425, 451, 500, 503)
+        ]
+        + [
+            AccessDeniedError("look", "GET", Answer(403, "<html>WAF</html>")),
+            NotFoundError("look", "GET", Answer(404, "<html>no such backend</html>")),
+            BadRequestError("look", "GET", Answer(408, "slow", from_tinybird=True)),
+            BadRequestError("look", "GET", Answer(425, "early", from_tinybird=True)),
+            UnreadableAnswerError("the answer describes another job"),
+        ],
+        ids=str,
+    )
+    def test_what_tinybird_did_not_say_is_tolerated(self, clock, error):
+        watch = Watch("j1", rules())
+        for _ in range(10):
+            assert watch.failed(error) is None
+        assert watch.saw(job("done")).ending is Ending.DONE
+
+    def test_a_404_is_not_believed_within_seconds(self, clock):
+        """The first looks follow each other within a second, and a replica may lag."""
+        watch = Watch("j1", rules())
+        for _ in range(8):
+            assert watch.failed(status_error(NotFoundError, 404)) is None
+            clock.now += 1
+        clock.now += 3
+        assert watch.failed(status_error(NotFoundError, 404)).ending is Ending.LOST
+
+    def test_a_wait_that_is_asked_for_is_no_failure(self, clock):
+        watch = Watch("j1", rules(deadline=START + 600, failures_tolerated=0, outage_tolerated=0))
+        slow = RateLimitedError("look", "GET", Answer(429, "slow down", retry_after=301))
+        for _ in range(20):
+            assert watch.failed(slow) is None
+        assert watch.pause() == 301
+        assert watch.pause(0.25) == 301
+        clock.now = START + 500
+        assert watch.failed(slow) is None
+        assert watch.pause() == 100  # never past the deadline
+        clock.now = START + 600
+        outcome = watch.failed(slow)
+        assert outcome.ending is Ending.TIMEOUT
+        assert "slow down" in outcome.message
+
     def test_a_good_look_starts_the_count_anew(self, clock):
-        watch = Watch("j1", rules(failures_tolerated=1))
+        watch = Watch("j1", rules(failures_tolerated=1, outage_tolerated=0))
         for _ in range(5):
             assert watch.failed(status_error(ServerError, 502)) is None
             assert watch.saw(job("working")) is None
@@ -193,7 +255,7 @@ class TestFailedLooks:
         assert "may go on running" in outcome.message
 
     def test_404_has_a_count_of_its_own(self, clock):
-        watch = Watch("j1", rules(not_found_tolerated=2))
+        watch = Watch("j1", rules(not_found_tolerated=2, not_found_seconds=0))
         for _ in range(5):
             assert watch.failed(status_error(ServerError, 502)) is None
         assert watch.failed(status_error(NotFoundError, 404)) is None
@@ -204,7 +266,7 @@ class TestFailedLooks:
         assert "tinybird.jobs_log" in outcome.message
 
     def test_what_was_last_seen_is_kept(self, clock):
-        watch = Watch("j1", rules(failures_tolerated=0))
+        watch = Watch("j1", rules(failures_tolerated=0, outage_tolerated=0))
         watch.saw(job("working", pipe_name="daily"))
         outcome = watch.failed(status_error(ServerError, 500))
         assert outcome.job["status"] == "working"
@@ -234,6 +296,25 @@ class TestWatchJob:
     def test_trouble_in_between(self, clock, client, tinybird):
         tinybird.job("j1", (502, "bad gateway"), (404, {"error": "not yet"}), "working", (503, {}), "done")
         assert jobs.watch_job(client, Watch("j1", rules())).ending is Ending.DONE
+
+    def test_a_wait_that_is_asked_for_lasts_to_the_deadline(self, clock, client, tinybird):
+        tinybird.job("j1", "working", (429, b"", {"Retry-After": "301"}))
+        outcome = jobs.watch_job(client, Watch("j1", rules(deadline=START + 1000)))
+        assert outcome.ending is Ending.TIMEOUT
+        assert clock.naps == [0.25, 301.0, 301.0, 301.0, 96.75]
+
+    def test_a_wait_longer_than_the_patience_is_for_the_trigger(self, clock, client, tinybird):
+        tinybird.job("j1", (429, b"", {"Retry-After": "301"}))
+        assert jobs.watch_job(client, Watch("j1", rules(deadline=START + 1000)), patience=5.0) is None
+        assert (clock.naps, tinybird.count("GET /v0/jobs/j1")) == ([], 1)
+
+    @pytest.mark.parametrize("logged", ["j1", "j2"])
+    def test_a_job_in_the_log_only(self, clock, client, tinybird, logged):
+        tinybird.job("j1", (404, {"error": "unknown"}))
+        row = {"job_id": logged, "kind": "copy", "status": "done"}
+        tinybird.on("POST /v0/sql", {"data": [row], "meta": [], "rows": 1})
+        outcome = jobs.watch_job(client, Watch("j1", rules()))
+        assert outcome.ending is (Ending.DONE if logged == "j1" else Ending.LOST)
 
     def test_patience_ends_without_an_outcome(self, clock, client, tinybird):
         tinybird.job("j1", "working")

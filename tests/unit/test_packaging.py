@@ -29,7 +29,6 @@ from airflow_provider_tinybird.get_provider_info import get_provider_info
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "airflow_provider_tinybird"
-LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
 
 
@@ -157,11 +156,6 @@ def test_lock_satisfies_what_the_project_asks_for(text: str) -> None:
 
 
 # The tree
-
-
-def test_modules_are_short() -> None:
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in python_files()}
-    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE} == {}
 
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -17,6 +17,7 @@ from airflow_provider_tinybird._compat import ObjectStoragePath
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.api.job import Job, parse_job
+from airflow_provider_tinybird.submissions import Agreement
 from airflow_provider_tinybird.uploads import upload
 
 CSV = b"day,carrier,delay\n2013-01-01,UA,2\n"
@@ -107,8 +108,8 @@ class TestByUrl:
         first, second = (upload("flights", "s3://b/x.csv", by_url=True) for _ in range(2))
         assert form(first)["url"] != form(second)["url"]
         assert first.fingerprint == second.fingerprint
-        assert first.agrees(job(form(second)["url"]))
-        assert not first.agrees(job("https://store.example/b/other.csv?n=1"))
+        assert first.agrees(job(form(second)["url"])) is Agreement.YES
+        assert first.agrees(job("https://store.example/b/other.csv?n=1")) is Agreement.NO
         assert first.identifies
 
     @pytest.mark.parametrize(

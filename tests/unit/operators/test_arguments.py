@@ -65,6 +65,7 @@ def test_no_name_of_airflow_is_taken(cls):
         "execute",
         "on_kill",
         "poke",
+        "_get_next_poke_interval",  # to shorten the pause before the end
         "resume_execution",
         "__init__",
         "pre_execute",

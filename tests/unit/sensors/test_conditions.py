@@ -12,7 +12,11 @@ from airflow_provider_tinybird._compat import (
     AirflowSkipException,
 )
 from airflow_provider_tinybird.conditions import WaitLostError
-from airflow_provider_tinybird.sensors.datasources import TinybirdFreshnessSensor, TinybirdRowsSensor
+from airflow_provider_tinybird.sensors.datasources import (
+    TinybirdFreshnessSensor,
+    TinybirdQuarantineSensor,
+    TinybirdRowsSensor,
+)
 from airflow_provider_tinybird.sensors.jobs import TinybirdCopySucceededSensor
 
 MODES = ("poke", "reschedule", "deferrable")
@@ -139,3 +143,34 @@ def test_an_event_that_is_none(event):
     sensor = TinybirdRowsSensor(task_id="t", datasource="flights")
     with pytest.raises(WaitLostError, match="no ending of a wait"):
         sensor.resume_execution("execute_complete", {"event": event}, {})
+
+
+PAGES = [(status, b"<html>page</html>") for status in (200, 301, 400, 401, 403, 404, 408, 411, 421, 425, 451)]
+
+
+@each_mode
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page[0]))
+def test_a_page_of_a_gateway_does_not_end_it(runner, tinybird, mode, page):
+    tinybird.on(ASK, page, rows(0), page, rows(3))
+    assert run(runner, mode) == {"rows": 3}
+
+
+@each_mode
+@pytest.mark.parametrize(
+    "odd", [{}, {"data": None}, {"data": [1]}, {"data": [{"rows": "many"}], "meta": []}, [], "text"], ids=str
+)
+@pytest.mark.parametrize("kind", ["rows", "quarantine"])
+def test_an_odd_answer_does_not_end_it(runner, tinybird, mode, odd, kind):
+    quarantine = {"data": [{"is_over": 1, "rows": 0, "reasons": []}], "meta": [], "rows": 1}
+    tinybird.on(ASK, odd, rows(3) if kind == "rows" else quarantine)
+    if kind == "rows":
+        assert run(runner, mode) == {"rows": 3}
+    else:
+        assert runner.run(mode, TinybirdQuarantineSensor, datasource="flights", start="2026-01-01")["rows"] == 0
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_a_wait_that_is_asked_for_is_kept(runner, tinybird, mode):
+    tinybird.on(ASK, rows(0), (429, b"", {"Retry-After": "45"}), rows(3))
+    assert run(runner, mode, timeout=100) == {"rows": 3}
+    assert len(tinybird.requests) == 3

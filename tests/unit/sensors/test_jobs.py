@@ -8,11 +8,12 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_tinybird._compat import (
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
-from airflow_provider_tinybird.api.errors import JobCancelledError, JobFailedError, JobLostError, TinybirdError
+from airflow_provider_tinybird.api.errors import JobCancelledError, JobFailedError
 from airflow_provider_tinybird.sensors.jobs import TinybirdJobSensor
 
 MODES = ("poke", "reschedule", "deferrable")
@@ -99,14 +100,14 @@ def test_trouble_until_time_runs_out(runner, tinybird, mode):
 def test_a_job_that_does_not_exist(runner, tinybird, mode):
     tinybird.job("j1", (404, {"error": "Job j1 not found"}))
     tinybird.on("POST /v0/sql", (403, {"error": "no"}))
-    with pytest.raises(JobLostError, match="48 hours"):
+    with pytest.raises(AirflowFailException, match="48 hours"):
         runner.run(mode, soft_fail=True)
 
 
 @each_mode
 def test_a_token_that_may_not_look(runner, tinybird, mode):
     tinybird.job("j1", "working", (403, {"error": "no scope"}))
-    with pytest.raises(JobLostError, match=r"no scope.*DATASOURCES:CREATE"):
+    with pytest.raises(AirflowFailException, match=r"no scope.*DATASOURCES:CREATE"):
         runner.run(mode)
     assert len(tinybird.requests) == 2
 
@@ -114,7 +115,7 @@ def test_a_token_that_may_not_look(runner, tinybird, mode):
 @each_mode
 @pytest.mark.parametrize("job_id", ["", None])
 def test_no_job(runner, tinybird, mode, job_id):
-    with pytest.raises(TinybirdError, match="job_id"):
+    with pytest.raises(AirflowFailException, match="job_id"):
         runner.run(mode, job_id=job_id)
     assert tinybird.requests == []
 
@@ -138,3 +139,35 @@ def test_poke_agrees_with_airflow(clock, tinybird):
     sensor = TinybirdJobSensor(task_id="t", job_id="j1")
     assert not sensor.poke({})
     assert sensor.poke({})
+
+
+PAGES = [(status, b"<html>page</html>") for status in (200, 301, 400, 401, 403, 404, 408, 411, 421, 425, 451)]
+
+
+@each_mode
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page[0]))
+def test_a_page_of_a_gateway_does_not_end_it(runner, tinybird, mode, page):
+    tinybird.job("j1", page, "working", page, "done")
+    assert runner.run(mode)["status"] == "done"
+
+
+@each_mode
+def test_a_job_that_is_not_known_everywhere_yet(runner, tinybird, mode):
+    tinybird.job("j1", (404, {"error": "Job j1 not found"}), "done")
+    assert runner.run(mode)["status"] == "done"
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_a_wait_that_is_asked_for_is_kept(runner, tinybird, mode):
+    tinybird.job("j1", "working", (429, b"", {"Retry-After": "45"}), "done")
+    assert runner.run(mode, timeout=100)["status"] == "done"
+    assert tinybird.count("GET /v0/jobs/j1") == 3
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_a_long_poke_interval_does_not_prolong_the_wait(runner, tinybird, clock, mode):
+    start = clock.now
+    tinybird.job("j1", "working")
+    with pytest.raises(AirflowSensorTimeout):
+        runner.run(mode, poke_interval=600, timeout=60)
+    assert clock.now - start <= 61

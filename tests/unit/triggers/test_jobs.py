@@ -121,15 +121,15 @@ class TestRun:
 
     async def test_trouble_that_stays(self, clock, tinybird):
         tinybird.job("j1", (502, "<html>bad gateway</html>"))
-        outcome = await only_event(trigger(deadline=START + 600, failures_tolerated=4))
+        outcome = await only_event(trigger(deadline=START + 7200, poll_interval=600))
         assert outcome.ending is Ending.LOST
-        assert tinybird.count("GET /v0/jobs/j1") == 5
+        assert tinybird.count("GET /v0/jobs/j1") == 11  # more than ten, and for more than an hour
         assert "bad gateway" in outcome.message
 
     async def test_no_server(self, clock, connection):
         connection("http://127.0.0.1:9", "t", max_retries=0)
         outcome = await only_event(trigger(failures_tolerated=1))
-        assert outcome.ending is Ending.LOST
+        assert outcome.ending is Ending.TIMEOUT
         assert "no connection to http://127.0.0.1:9" in outcome.message
 
     async def test_a_refusal_ends_it_at_once(self, clock, tinybird):
@@ -138,6 +138,16 @@ class TestRun:
         assert outcome.ending is Ending.LOST
         assert "token has no scope" in outcome.message
         assert tinybird.count("GET /v0/jobs/j1") == 1
+
+    async def test_a_page_of_a_gateway_does_not_end_it(self, clock, tinybird):
+        pages = [(status, b"<html>page</html>") for status in (200, 301, 400, 401, 403, 404, 408, 411, 421, 425)]
+        tinybird.job("j1", *pages, "done")
+        assert (await only_event(trigger(deadline=START + 600))).ending is Ending.DONE
+
+    async def test_a_wait_that_is_asked_for_lasts_to_the_deadline(self, clock, tinybird):
+        tinybird.job("j1", (429, b"", {"Retry-After": "301"}))
+        assert (await only_event(trigger(deadline=START + 400))).ending is Ending.TIMEOUT
+        assert clock.naps == [5.0, 301.0, 94.0]
 
     async def test_a_connection_that_is_not_there(self, clock):
         outcome = await only_event(trigger(tinybird_conn_id="nowhere"))

@@ -71,9 +71,9 @@ def test_trouble_is_outlasted(tinybird):
 def test_a_look_is_not_repeated_beyond_the_end(tinybird, clock, connection):
     """The client sends a look again for minutes by itself; Airflow would end the deferral in the meantime, and cancel nothing."""
     connection(tinybird.url, tinybird.token, max_retries=1)
-    tinybird.on("GET /v0/jobs/j[12]", (503, {"error": "busy"}, {"Retry-After": "10"}))
+    tinybird.on("GET /v0/jobs/j[12]", (503, {"error": "busy"}, {"Retry-After": "30"}))
     assert event(until=clock.now + 9) == "the wait is over."
-    assert tinybird.count("GET /v0/jobs/j1") == 2
+    assert tinybird.count("GET /v0/jobs/j1") == 2  # the second is the last look, at the end
 
 
 def test_a_token_that_may_not_look_any_more_wakes_the_task(tinybird):
