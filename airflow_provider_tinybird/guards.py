@@ -16,7 +16,7 @@ from airflow_provider_tinybird.api.always_true import is_always_true
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import AccessDeniedError, InvalidInputError, NotFoundError, TinybirdError
 from airflow_provider_tinybird.api.models import QueryResult
-from airflow_provider_tinybird.api.quarantine import identifier
+from airflow_provider_tinybird.api.sqltext import identifier
 from airflow_provider_tinybird.bounds import flag_of, fraction_bound, rows_bound, share_of
 
 log = logging.getLogger(__name__)

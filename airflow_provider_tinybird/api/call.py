@@ -122,6 +122,8 @@ class Call(Generic[T]):
     :param repeat_timeouts: whether to send a read again when its time ran out; not for queries, which would double the
         load.
     :param max_answer: bytes of an answer, decompressed, that are taken into memory at the most.
+    :param format: ClickHouse's name of the format that a query's answer has; where it is given, an answer that does not end as
+        that format does, or with an exception of ClickHouse, is an error.
     :param find_out: how a person finds out whether it was done, when the answer is lost.
     """
 
@@ -138,6 +140,7 @@ class Call(Generic[T]):
     repeat_timeouts: bool = True
     max_answer: int = 64_000_000
     find_out: str = ""
+    format: str = ""
 
     def then(self, read: Callable[[T], U]) -> Call[U]:
         """Make the same call with more read of its result.
