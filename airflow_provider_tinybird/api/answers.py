@@ -234,7 +234,8 @@ def read(
             return result
         failure = broken
     except errors.UnreadableAnswerError as e:
-        failure = errors.UnreadableAnswerError(str(e), passing=_may_pass(call, content))
+        failure = e
+        failure.retry_can_help = e.retry_can_help or _may_pass(call, content)
     except errors.TinybirdError as e:
         failure = e
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError) as e:

@@ -285,7 +285,8 @@ def _look_after(client: Client, before: Before, deadline: float) -> tuple[Before
 def _counted(client: Client, datasource: str, deadline: float) -> Before:
     sql = f"SELECT count() AS n FROM {identifier(datasource)}"
     return client.send(
-        query.sql(sql).then(lambda found: Before(datasource=datasource, rows=int(found.data[0]["n"]))), deadline=deadline
+        query.sql(sql).then(lambda found: Before(datasource=datasource, rows=int(found.data[0]["n"]))),
+        deadline=deadline,
     )
 
 

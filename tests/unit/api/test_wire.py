@@ -92,9 +92,12 @@ class TestDeadlines:
 
     @pytest.mark.parametrize("behaviour", wrong.STUCK.values(), ids=wrong.STUCK)
     def test_what_goes_once_is_unknown_then_and_was_sent_once(self, send, behaviour):
-        with misbehaving(behaviour) as server, pytest.raises(OutcomeUnknownError):
-            send(settings_of(server.url, max_retries=5), EVENTS, deadline=time.monotonic() + 0.4)
-        assert len(server.requests) <= 1
+        """On a machine that is busy the time may be over before a byte is sent; then that is what is said."""
+        with misbehaving(behaviour) as server:
+            with pytest.raises((OutcomeUnknownError, ConnectionFailedError)) as caught:
+                send(settings_of(server.url, max_retries=5), EVENTS, deadline=time.monotonic() + 0.4)
+            assert isinstance(caught.value, OutcomeUnknownError) or not (caught.value.sent or server.requests)
+            assert len(server.requests) <= 1
 
     @pytest.mark.parametrize("behaviour", wrong.STUCK.values(), ids=wrong.STUCK)
     def test_each_try_has_a_bound_without_one(self, send, behaviour):
@@ -346,10 +349,10 @@ class TestPagesOfOthers:
         ],
     )
     def test_json_of_others(self, send, body):
-        with misbehaving(wrong.answer("503 X", body, "Content-Type: application/json\r\n")) as server:
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url, max_retries=3), EVENTS)
-            assert len(server.requests) == 1
+        other = wrong.answer("503 X", body, "Content-Type: application/json\r\n")
+        with misbehaving(other) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url, max_retries=3), EVENTS)
+        assert len(server.requests) == 1
 
     @pytest.mark.parametrize(
         "body",
@@ -459,11 +462,11 @@ class TestSizes:
 
     @pytest.mark.parametrize("body", [gzip.compress(DONE)[:-9], gzip.compress(DONE)[:12], b"nonsense"])
     def test_one_that_breaks(self, send, body):
-        with misbehaving(wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")) as server:
-            with pytest.raises(ConnectionFailedError):
-                send(settings_of(server.url), LOOK)
-            with pytest.raises(OutcomeUnknownError):
-                send(settings_of(server.url), EVENTS)
+        broken = wrong.answer("200 OK", body, "Content-Encoding: gzip\r\n")
+        with misbehaving(broken) as server, pytest.raises(ConnectionFailedError):
+            send(settings_of(server.url), LOOK)
+        with misbehaving(broken) as server, pytest.raises(OutcomeUnknownError):
+            send(settings_of(server.url), EVENTS)
 
     def test_a_download_is_decompressed_in_pieces(self, tmp_path):
         path = tmp_path / "out"
