@@ -130,16 +130,11 @@ def sources(data: object, pace: Pace, gate: Gate | None = None) -> Iterator[Sour
     """
     if callable(data) and not _has_rows(data):
         data = _called(data)
-    found = _of_one_unit(_walk(data, pace))
-    return found if gate is None or not gate.keys else (GatedSource(one, gate) for one in found)
-
-
-def _of_one_unit(found: Iterator[Source]) -> Iterator[Source]:
     durations, position = Durations(), 0
-    for source in found:
+    for source in _walk(data, pace):
         durations.note(source.durations(), position)
         position += source.rows
-        yield source
+        yield source if gate is None or not gate.keys else GatedSource(source, gate)
         del source  # or a frame stays in memory until the next one is there
 
 
