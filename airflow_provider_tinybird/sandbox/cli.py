@@ -104,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--job-delay", type=float, default=0.0, metavar="SECONDS", help="let each job wait, and work, that much longer"
     )
+    _add_limits(parser)
+    parser.add_argument(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help='what goes wrong from the start on, as JSON: {"requests": [...], "jobs": [...]}',
+    )
+    return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what the service, or a plan, limits."""
     parser.add_argument(
         "--max-copies",
         type=int,
@@ -147,13 +159,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="answer 411 to a body that comes in chunks, as a proxy in front of Tinybird may (default: take it)",
     )
-    parser.add_argument(
-        "--faults",
-        type=Path,
-        metavar="FILE",
-        help='what goes wrong from the start on, as JSON: {"requests": [...], "jobs": [...]}',
-    )
-    return parser
 
 
 def _calls(text: str) -> int:

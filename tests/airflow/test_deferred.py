@@ -15,7 +15,7 @@ DAGS = Path(__file__).with_name("deferred_dags")
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with SandboxProcess("--project", PROJECT, "--job-delay", "7", "--max-copies", "1") as server:
+    with SandboxProcess("--project", PROJECT, "--job-delay", "7", "--max-copies", "1", "--no-deduplication") as server:
         yield server
 
 

@@ -143,9 +143,11 @@ def test_formatted_sql(client):
 
 def test_a_copy_of_sql(client, query, wait_for_job):
     client.post("/v0/datasources?name=sales&mode=append&format=csv", content=CSV).raise_for_status()
-    answer = client.post("/v0/sql_copy", params={"copy_to": "sales"}, content="SELECT * FROM sales").json()
+    answer = client.post(
+        "/v0/sql_copy", params={"copy_to": "sales"}, content="SELECT * FROM sales UNION ALL SELECT * FROM sales"
+    ).json()
     assert wait_for_job(answer["job"]["job_id"])["status"] == "done"
-    assert query("SELECT count() AS n FROM sales") == [{"n": 2}]
+    assert query("SELECT count() AS n FROM sales") == [{"n": 3}]
 
 
 @pytest.mark.parametrize("path", ["/v0/sql_tables", "/v0/sql_replace", "/v0/sql_format", "/v0/sql_copy?copy_to=sales"])

@@ -80,7 +80,7 @@ def test_tags(client):
 def bucket(client, files):
     """A data source that is filled from a bucket with two files that fit, and one that does not."""
     for name in ("sale_1.csv", "sale_2.csv", "other.csv"):
-        (files / name).write_text(ROWS)
+        (files / name).write_text(f"day,shop,amount\n2026-01-01,a,1\n2026-01-02,{name},2\n")
     client.post("/v0/datasources", params={"name": "bought", "schema": "day Date, shop String, amount Int64"})
     settings = {"import_connection_name": "shop_bucket", "import_bucket_uri": "gs://bucket/in/sale_*.csv"}
     client.put("/v0/datasources/bought", data=settings).raise_for_status()
@@ -96,7 +96,7 @@ def test_a_sync(client, query, bucket, wait_for_job):
         client.post(f"{bucket}/sample", json={"max_files": 1, "full_export": False}).json()["job_id"]
     )
     assert sampled["stats"] == {"found_files": 1}
-    assert query("SELECT count() AS n FROM bought") == [{"n": 6}]
+    assert query("SELECT count() AS n FROM bought") == [{"n": 4}]  # the same file again is a block that was there
     log = query("SELECT event_type, result, rows FROM tinybird.datasources_ops_log WHERE job_id != ''")
     assert log == [{"event_type": "append", "result": "ok", "rows": 2}] * 3
 

@@ -93,7 +93,7 @@ def test_rows_that_do_not_fit_are_refused_with_the_reason(sandbox):
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        (lambda it: it.insert("order", [{"a": 1}]), "Data Source 'order' not found"),
+        (lambda it: it.insert("order", [{"a": 1}]), 'Data Source "order" does not exist'),
         (lambda it: it.query("SELECT nothing FROM orders"), "nothing"),
         (lambda it: it.query("SELECT 1 FORMAT CSV"), "leave out FORMAT"),
         (lambda it: it.fail_next("("), "regular expression"),
