@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -428,6 +429,7 @@ class Exactly:
 
     :param takes: whether it has a value, which is a text, a number or a boolean.
     :param pattern: texts of this form are among its values; empty where there is no such form.
+    :param needs_look: whether it takes whole floats that are so large that it would take them by their shortest text.
     """
 
     type: str
@@ -438,10 +440,16 @@ class Exactly:
 
     def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:
         """See :class:`Scalar`."""
+        import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
         types = pa.types
+        if self.needs_look and types.is_floating(array.type):
+            # Below 2^63 all digits are sent. The shortest text of larger ones is another number.
+            position = _first(np.abs(_plain(array)) >= 2.0**63)
+            if position is not None:
+                return position, f"is a float with more digits than floats have: give {self.type} whole numbers"
         is_cut = reader.typed and (types.is_temporal(array.type) or types.is_decimal(array.type) or self.type == "Bool")
         if not (strict or is_cut):
             return None
@@ -1228,7 +1236,7 @@ class Items(Composite):
     @property
     def needs_look(self) -> bool:
         """See :class:`Target`."""
-        return self.item is not None and (self.item.needs_look or self._is_strict)
+        return self.item is not None and (self.item.needs_look or self._is_strict or self._is_wide)
 
     @property
     def _is_strict(self) -> bool:
@@ -1240,7 +1248,23 @@ class Items(Composite):
         if inside is None:
             _as_objects(self, cells, reader, strict)
         else:
+            if not strict and isinstance(self.item, Exactly) and self._is_wide:
+                _refuse_large_floats(inside, self.item)
             look(self.item, inside, reader, strict=strict or reader.typed or self._is_strict)
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether the items are integers of 64 bits or more."""
+        return isinstance(self.item, Exactly) and (self.item.type == "Int64" or self.item.needs_look)
+
+
+def _refuse_large_floats(cells: Cells, target: Exactly) -> None:
+    """Refuse floats in lists of Python that are sent by their shortest text, which is another whole number."""
+    if isinstance(cells.values, list):
+        for position, value in enumerate(cells.values):
+            if type(value) is float and 2.0**53 < abs(value) < math.inf:
+                what = f"is a float with more digits than floats have: give {target.type} whole numbers"
+                raise cells.refuse(position, _reason(repr(value), what))
 
 
 def items_of(cells: Cells) -> Cells | None:
@@ -1447,9 +1471,13 @@ def _integer(kind: Type, nullable: bool) -> Target:
     def takes(value: Any) -> bool:
         if isinstance(value, str):
             return re.fullmatch(r"-?\d{1,80}", value) is not None and low <= int(value) < high
+        if (
+            isinstance(value, float) and abs(value) > 2.0**53
+        ):  # ClickHouse takes its shortest text, which is another number
+            return False
         return isinstance(value, (bool, int, float)) and value == value // 1 and low <= value < high
 
-    return Exactly(kind.name, nullable, takes)
+    return Exactly(kind.name, nullable, takes, needs_look=high > 2**63)
 
 
 def _text_of(argument: Type) -> str:
@@ -1544,5 +1572,8 @@ _MAKERS: dict[str, Callable[[Type, bool], Target | None]] = {
 _HARMLESS: dict[str, frozenset[type]] = {
     "Float64": frozenset({float, bool, type(None)}),
     "Decimal": frozenset({int, bool, type(None)}),
+    **dict.fromkeys(
+        ("UInt64", "Int128", "UInt128", "Int256", "UInt256"), frozenset({int, bool, str, Decimal, type(None)})
+    ),
 }
 """Kinds of Python values that a column never changes."""
