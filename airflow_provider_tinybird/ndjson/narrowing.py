@@ -1248,8 +1248,8 @@ class Items(Composite):
         if inside is None:
             _as_objects(self, cells, reader, strict)
         else:
-            if not strict and isinstance(self.item, Exactly) and self._is_wide:
-                _refuse_large_floats(inside, self.item)
+            if self._is_wide and not strict:
+                _refuse_large_floats(inside, cast(Exactly, self.item))
             look(self.item, inside, reader, strict=strict or reader.typed or self._is_strict)
 
     @property
@@ -1306,8 +1306,6 @@ def member_of(cells: Cells, key: str) -> Cells | None:
         return None if place < 0 else Cells(values.flatten()[place], cells.rows)
     if pa.types.is_map(values.type):
         return Cells([None if one is None else dict(one).get(key) for one in values.to_pylist()], cells.rows)
-    if _is_text(values.type) or not pa.types.is_nested(values.type):
-        return None
     return None
 
 
@@ -1334,7 +1332,7 @@ class Fields(Composite):
             self._sequences(cells, reader)
         elif hasattr(values.type, "get_field_index"):
             self._structs(cells, reader)
-        elif (inside := items_of(cells)) is not None and inside is not None:
+        elif items_of(cells) is not None:
             self._sequences(Cells(values.to_pylist(), cells.rows), reader)
         elif "map<" in str(values.type):
             self._mappings(
