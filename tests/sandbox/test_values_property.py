@@ -397,13 +397,23 @@ class Frame:
             return frame, plain
         if self.form == "pandas":
             frame = table.to_pandas()
-            nested = pa.types.is_nested(self.type)
-            return frame, plain if nested else [None if is_missing(one) else one for one in frame[self.column].tolist()]
+            # What pandas made of it: integers beside a null are floats there, and their digits were lost before.
+            return frame, [as_seen(one) for one in frame[self.column].tolist()]
         if self.form == "pandas of Arrow":
             return table.to_pandas(types_mapper=pd.ArrowDtype), plain
         if self.form == "polars":
             return pl.from_arrow(table), plain
         return table, plain
+
+
+def as_seen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [as_seen(one) for one in value]
+    if isinstance(value, dict):
+        return {key: as_seen(one) for key, one in value.items()}
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        return as_seen(value.item())
+    return None if is_missing(value) else pd.Timestamp(value) if isinstance(value, np.datetime64) else value
 
 
 FORMS = ["Arrow", "pandas", "pandas of Arrow", "polars", "records", "objects"]
@@ -459,7 +469,7 @@ def numbers_of(value: Any, kind: str) -> list[Decimal]:
     """The numbers that a value may be taken for: a float is one exactly, and its shortest text says another."""
     found = [number_of(value, kind)]
     if isinstance(value, float | np.floating) and not math.isnan(value):
-        found.append(Decimal(float(value)))
+        found += [Decimal(float(value)), Decimal(repr(float(value)))]
     return [one for one in found if one is not None]
 
 

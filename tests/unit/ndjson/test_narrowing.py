@@ -107,6 +107,11 @@ CHANGED: list[tuple[str, Any]] = [
     ("Time64(3)", dt.time(1, 2, 3, 123_456)),
     ("Array(DateTime)", [AT, FAR]),
     ("Array(Nullable(Int64))", [1, "x"]),
+    ("Array(Int64)", [3.003530207389191e16]),
+    ("Array(Nullable(Int64))", [3.003530207389191e16]),
+    ("Map(String, UInt64)", {"k": 3.003530207389191e16}),
+    ("UInt64", 1.8446744073709552e19),
+    ("Int128", 1.2345678901234567e25),
     ("Array(Array(Int8))", [[1], [300]]),
     ("Array(Array(Int8))", [[1], [None]]),
     ("Array(Tuple(a Int64))", [{"a": 1.5}]),
@@ -168,6 +173,8 @@ KEPT: list[tuple[str, Any]] = [
     ("Float64", 0.30000000000000004),
     ("Int8", 300),  # to quarantine
     ("Int8", 1.5),
+    ("Int64", 3.003530207389191e16),  # all digits are sent
+    ("Array(Int64)", [1.0, 2.5]),
     ("UUID", "no"),
     ("String", FAR),
     ("JSON", {"a": FAR}),
