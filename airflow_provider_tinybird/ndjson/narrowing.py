@@ -732,7 +732,7 @@ class Moments:
         if types.is_time(array.type):
             return _first_there(array), f"is a time of day, and {self.type} wants a day as well"
         if types.is_boolean(array.type):
-            return (_first_there(array), f"is no {self.type}") if strict else None
+            return (_first_there(array), f"is no {self.type}") if strict or reader.typed else None
         if types.is_duration(array.type):
             array = array.view(pa.int64())
         if types.is_integer(array.type):
@@ -942,7 +942,7 @@ class Days:
         if types.is_time(array.type):
             return _first_there(array), f"is a time of day, and {self.type} wants a day"
         if types.is_boolean(array.type):
-            return (_first_there(array), f"is no {self.type}") if strict else None
+            return (_first_there(array), f"is no {self.type}") if strict or reader.typed else None
         read = None
         if not strict and not reader.typed and (types.is_integer(array.type) or types.is_floating(array.type)):
             numbers = _plain(array)
@@ -1054,7 +1054,7 @@ class TimesOfDay:
         if pa.types.is_time(array.type):
             array = pc.cast(array, pa.string())
         if not _is_text(array.type):
-            return (_first_there(array), f"is no {self.type}") if strict else None
+            return (_first_there(array), f"is no {self.type}") if strict or reader.typed else None
         position = _first(_mask(pc.match_substring_regex(array, rf"\.\d{{{self.digits}}}\d*[1-9]")))
         return None if position is None else (position, f"is finer than {self.type}")
 

@@ -142,7 +142,7 @@ def look_before(client: Client, datasource: str, *, deadline: float | None = Non
 
     :param deadline: moment of ``time.monotonic()`` after which nothing more is asked; by default in 15 seconds.
     """
-    deadline = time.monotonic() + _PATIENCE if deadline is None else deadline
+    deadline = _deadline(client) if deadline is None else deadline
     try:
         return _with_operations(client, datasource, "now('UTC') - 600", deadline)[0]
     except TinybirdError as e:
@@ -151,6 +151,10 @@ def look_before(client: Client, datasource: str, *, deadline: float | None = Non
         return _counted(client, datasource, deadline)
     except TinybirdError as e:
         return Before(datasource=datasource, why=f"they cannot be counted: {e}")
+
+
+def _deadline(client: Client) -> float:
+    return min(time.monotonic() + _PATIENCE, client.ends_at)
 
 
 def look_before_copy(client: Client, pipe: str) -> Before:
@@ -169,7 +173,7 @@ def look_before_populate(client: Client, pipe: str, node: str) -> Before:
 
 
 def _look_before_pipe(client: Client, pipe: str, target: Callable[[Mapping[str, Any]], Any]) -> Before:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = _deadline(client)
     try:
         known = target(client.send(pipes.get_pipe(pipe), deadline=deadline).raw)
         if not isinstance(known, str) or not known:
@@ -197,7 +201,7 @@ def judge(client: Client, before: Before, written: Written) -> None:
     base = 0 if written.replaces else before.rows
     others: list[_Operation] = []
     now = before
-    deadline = time.monotonic() + _PATIENCE
+    deadline = _deadline(client)
     for pause in LOOKS:
         time.sleep(pause)
         try:

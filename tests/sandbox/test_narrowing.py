@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]
     project = tmp_path_factory.mktemp("project")
     (project / "datasources").mkdir()
     (project / "datasources" / "t.datasource").write_text(SCHEMA)
-    with SandboxProcess("--project", project) as server:
+    with SandboxProcess("--project", project, "--no-deduplication") as server:
         yield server
 
 

@@ -71,6 +71,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             return self._say(
                 200, {"id": job_id, "job_id": job_id, "kind": "copy", "status": "done", "pipe_name": "sum_up"}
             )
+        if path == "/v0/datasources/orders":
+            return self._say(200, {"id": "t_1", "name": "orders", "columns": [], "engine": {}})
         return self._say(404, {"error": f"nothing here: {path}"})
 
     def do_POST(self) -> None:
