@@ -751,7 +751,14 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
             yield table
 
 
-QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate])
+# The usual run draws the same frames each time; a longer one looks for new ones.
+QUIET = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    phases=[Phase.generate],
+    derandomize="TINYBIRD_EXAMPLES" not in os.environ,
+)
 
 
 class Loads:
