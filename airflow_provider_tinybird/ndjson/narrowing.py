@@ -1046,7 +1046,7 @@ class TimesOfDay:
     digits: int
     needs_look: bool = True
 
-    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:  # noqa: ARG002
+    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:
         """See :class:`Scalar`."""
         import pyarrow as pa
         import pyarrow.compute as pc
