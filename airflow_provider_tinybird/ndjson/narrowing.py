@@ -1046,7 +1046,7 @@ class TimesOfDay:
     digits: int
     needs_look: bool = True
 
-    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:
+    def find(self, array: Any, reader: Reader, *, strict: bool) -> Found:  # noqa: ARG002
         """See :class:`Scalar`."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -1054,7 +1054,7 @@ class TimesOfDay:
         if pa.types.is_time(array.type):
             array = pc.cast(array, pa.string())
         if not _is_text(array.type):
-            return (_first_there(array), f"is no {self.type}") if strict or reader.typed else None
+            return (_first_there(array), f"is no {self.type}") if strict else None
         position = _first(_mask(pc.match_substring_regex(array, rf"\.\d{{{self.digits}}}\d*[1-9]")))
         return None if position is None else (position, f"is finer than {self.type}")
 
