@@ -535,7 +535,7 @@ class Float:
         large = pc.greater(array, pa.scalar(min(exact, high), array.type))
         if low < -exact:
             large = pc.or_(large, pc.less(array, pa.scalar(-exact, array.type)))
-        return _find_number(array, self._complaint_of_exact, _mask(large))
+        return _find_number(array, self._complaint_of_integer, _mask(large))
 
     def _decimals(self, array: Any) -> Found:
         import pyarrow as pa
@@ -560,8 +560,14 @@ class Float:
             at_risk |= _mask(pc.match_substring_regex(array, "[eE]"))
         return _find_number(array, self._complaint, at_risk)
 
+    def _complaint_of_integer(self, number: Decimal | None) -> str | None:
+        """Of an integer: it has to be one of the floats."""
+        if number is None or Decimal(self._stored(number)) == number:
+            return None
+        return f"has more digits than {self.type} keeps"
+
     def _complaint_of_exact(self, number: Decimal | None) -> str | None:
-        """Of an integer or decimal: it has to come back as it was."""
+        """Of a decimal: it has to come back as it was."""
         if number is None or self._comes_back(number):
             return None
         return f"has more digits than {self.type} keeps"
@@ -667,7 +673,15 @@ class Decimals:
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.where(finite, numbers, 0).astype(np.float64) * float(10**self.scale)
             units = np.trunc(moved) if reader.typed else np.rint(moved)
-            fits = (np.abs(units) <= 2.0**53) & ((units / float(10**self.scale)).astype(numbers.dtype) == numbers)
+            # What is read by type is multiplied in its own width.
+            as_read = numbers * numbers.dtype.type(10.0**self.scale) if reader.typed else moved
+            fits = (
+                (as_read == moved)
+                & (np.abs(units) <= 2.0**53)
+                & ((units / float(10**self.scale)).astype(numbers.dtype) == numbers)
+            )
+        if not reader.typed:  # no float has more than 17 digits
+            fits |= np.abs(numbers) >= 10.0 ** (_MOST_DIGITS - 1 - self.scale)
         doubtful = finite & ~fits
         if reader.typed:
             position = _first(doubtful)

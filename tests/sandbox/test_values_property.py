@@ -594,7 +594,7 @@ def moment_of(value: Any, kind: str) -> tuple[dt.datetime | None, int]:
     """A time, and its nanoseconds; the year of a text may be none."""
     if isinstance(value, bytes):
         value = value.decode()
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.isdigit():
         value = dt.datetime.fromisoformat(value)
     if isinstance(value, dt.datetime):
         plain = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
@@ -625,7 +625,8 @@ def same_moment(value: Any, base: str, stored: Any, kind: str) -> bool:
     expected = expected.replace(microsecond=0)
     if expected.tzinfo is not None:
         return expected.astimezone(dt.UTC).replace(tzinfo=None) == found
-    if "Madrid" not in base or kind.startswith("file"):  # in a file a naive time is UTC, as documented
+    if "Madrid" not in base or (kind.startswith("file") and isinstance(value, dt.datetime)):
+        # In a file a naive time is UTC, as documented; a text is not.
         return expected == found
     # Naive: the wall clock of the column. An hour that there is twice is either of both.
     return found.replace(tzinfo=dt.UTC).astimezone(MADRID).replace(tzinfo=None) == expected
@@ -633,6 +634,8 @@ def same_moment(value: Any, base: str, stored: Any, kind: str) -> bool:
 
 def same_day(value: Any, base: str, stored: Any, kind: str) -> bool:
     number = None if isinstance(value, dt.date | str | bytes) else number_of(value, kind)
+    if number is not None and kind.startswith("file"):  # days, as documented
+        return str(dt.date(1970, 1, 1) + dt.timedelta(days=int(number))) == stored
     if number is not None:
         return stored.replace("-", "") == str(number)
     try:

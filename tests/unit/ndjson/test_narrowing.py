@@ -98,6 +98,7 @@ CHANGED: list[tuple[str, Any]] = [
     ("Float32", 1e39),
     ("Float32", 1e-60),
     ("Float32", 2**24 + 1),
+    ("Float32", 38_842_890),  # shown so, and 38,842,888
     ("Float32", Decimal("16777217.5")),
     ("Float32", "1e39"),
     ("Float64", 2**53 + 1),
@@ -298,6 +299,7 @@ def test_the_engine_is_asked_only_for_such_years():
 TYPED: list[tuple[str, pa.Array]] = [
     ("Date", pa.array([dt.date(9999, 12, 31)])),
     ("Decimal(18, 4)", pa.array([24739.01])),
+    ("Decimal(76, 16)", pa.array([0.5], pa.float32())),
     ("DateTime64(3)", pa.array([1704067200123])),
     ("DateTime", pa.array([AT.replace(microsecond=5)])),
     ("Int32", pa.array([Decimal("1.5")])),
