@@ -561,6 +561,8 @@ def same_float(value: Any, base: str, stored: Any, kind: str) -> bool:
     nearest = np.float32(float(number))
     if isinstance(value, int | np.integer) and Decimal(float(nearest)) != number:
         return False
+    if isinstance(value, float | np.floating):
+        number = Decimal(float(value))
     close = number == 0 or abs(Decimal(float(nearest)) - number) <= abs(number) * Decimal(2) ** -23
     return bool(np.isfinite(nearest)) and bool(np.float32(found) == nearest) and close
 

@@ -305,6 +305,8 @@ TYPED: list[tuple[str, pa.Array]] = [
     ("Int32", pa.array([Decimal("1.5")])),
     ("Int32", pa.array([AT])),
     ("Bool", pa.array([2])),
+    ("Enum8('a' = 1)", pa.array([1])),
+    ("Enum8('a' = 1)", pa.array([True])),
     ("String", pa.array([dt.time(1, 2, 3)])),
     ("Float32", pa.array([AT])),
     ("Array(UInt8)", pa.array([[300]])),
