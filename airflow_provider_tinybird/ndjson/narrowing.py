@@ -139,9 +139,13 @@ def _look(target: Target, cells: Cells, reader: Reader, strict: bool) -> None:
 
     values = cells.values
     if not isinstance(values, list):
-        if values.null_count and strict and not target.nullable:
-            position = int(pc.index(pc.is_null(values), True).as_py())
-            raise cells.refuse(position, _reason("null", f"has no place in {target.type}: a default would be stored"))
+        if strict:
+            missing = _missing(values, target, reader)
+            position = int(pc.index(missing, True).as_py())
+            if position >= 0:
+                raise cells.refuse(
+                    position, _reason("null", f"has no place in {target.type}: a default would be stored")
+                )
         if values.null_count == len(values):
             return
     if isinstance(target, Composite):
@@ -154,6 +158,20 @@ def _look(target: Target, cells: Cells, reader: Reader, strict: bool) -> None:
     found = cast(Scalar, target).find(values, reader, strict=strict)
     if found is not None:
         raise cells.refuse(found[0], _reason(_shown(values, found[0]), found[1]))
+
+
+def _missing(values: Any, target: Target, reader: Reader) -> Any:
+    """Which values have no place in the type: nulls, and NaN, which JSON has as null, and which a file has only for floats."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_float = bool(pa.types.is_floating(values.type))
+    if reader.typed and is_float and not isinstance(target, Float):
+        nans = pc.fill_null(pc.is_nan(values), False)
+        return nans if target.nullable else pc.or_(nans, pc.is_null(values))
+    if target.nullable:
+        return pa.array([], pa.bool_())
+    return pc.is_null(values, nan_is_null=is_float and not reader.typed)
 
 
 def _reason(value: str, what: str) -> str:

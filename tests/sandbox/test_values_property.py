@@ -470,6 +470,8 @@ def numbers_of(value: Any, kind: str) -> list[Decimal]:
     found = [number_of(value, kind)]
     if isinstance(value, float | np.floating) and not math.isnan(value):
         found += [Decimal(float(value)), Decimal(repr(float(value)))]
+        if kind.endswith("float"):
+            found.append(Decimal(str(np.float32(value))))
     return [one for one in found if one is not None]
 
 

@@ -228,6 +228,11 @@ FRAMES: list[tuple[str, Any]] = [
     ("Array(DateTime)", pl.DataFrame({"v": [[AT], [AT, FAR]]})),
     ("Array(Nullable(UInt8))", pa.table({"v": [[1, None], [256]]})),
     ("Tuple(x Int8)", pa.table({"v": [{"x": 1}, {"x": 300}]})),
+    ("Tuple(x Float64)", pa.table({"v": [{"x": 1.0}, {"x": float("nan")}]})),
+    (
+        "Map(String, String)",
+        pa.table({"v": pa.array([[("a", 1.0)], [("a", float("nan"))]], pa.map_(pa.string(), pa.float64()))}),
+    ),
     ("Tuple(x Array(DateTime))", pa.table({"v": [{"x": [AT]}, {"x": [AT, OLD]}]})),
     ("Map(String, Int8)", pa.table({"v": pa.array([[("a", 1)], [("a", 300)]], pa.map_(pa.string(), pa.int64()))})),
 ]
@@ -310,6 +315,7 @@ TYPED: list[tuple[str, pa.Array]] = [
     ("String", pa.array([dt.time(1, 2, 3)])),
     ("Float32", pa.array([AT])),
     ("Array(UInt8)", pa.array([[300]])),
+    ("Array(Int64)", pa.array([[float("nan")]])),
     ("Map(String, UInt8)", pa.array([[("a", 300)]], pa.map_(pa.string(), pa.int64()))),
 ]
 
