@@ -806,6 +806,15 @@ class Moments:
 
         numbers = _plain(array)
         there = array.is_valid().to_numpy(zero_copy_only=False) & np.isfinite(numbers)
+        if reader.typed:  # multiplied in its own width
+            with np.errstate(over="ignore", invalid="ignore"):
+                ticks = numbers.astype(np.float64) * 10.0**self.digits
+                as_read = numbers * numbers.dtype.type(10.0**self.digits)
+                position = _first(
+                    there & ~((as_read == ticks) & (np.abs(ticks) <= 2.0**53) & (np.floor(ticks) == ticks))
+                )
+            if position is not None:
+                return position, f"is changed by ClickHouse on its way from a float to {self.type}"
         whole = there & (np.abs(numbers) < 2.0**62) & (np.floor(numbers) == numbers)
         found = [
             self._integers(np.where(whole, numbers, 0).astype(np.int64), whole, reader, strict),

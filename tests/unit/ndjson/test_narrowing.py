@@ -306,6 +306,8 @@ TYPED: list[tuple[str, pa.Array]] = [
     ("Decimal(18, 4)", pa.array([24739.01])),
     ("Decimal(76, 16)", pa.array([0.5], pa.float32())),
     ("DateTime64(3)", pa.array([1704067200123])),
+    ("DateTime64(2)", pa.array([344659648.0], pa.float32())),
+    ("DateTime64(9)", pa.array([1704067200.5])),
     ("DateTime", pa.array([AT.replace(microsecond=5)])),
     ("Int32", pa.array([Decimal("1.5")])),
     ("Int32", pa.array([AT])),
@@ -332,6 +334,7 @@ def test_a_file_that_is_read_by_type_changes_more(kind, array):
         ("Int32", pa.array([Decimal("1.0"), Decimal("5.0")])),
         ("Int8", pa.array([300])),  # to quarantine
         ("DateTime", pa.array([1704067200])),
+        ("DateTime64(3)", pa.array([1704067200.5])),
         ("DateTime('Europe/Madrid')", pa.array([dt.datetime(2024, 3, 31, 2, 30)])),  # UTC in a file
         ("Date", pa.array([19723])),
         ("Decimal(18, 4)", pa.array([0.5])),
