@@ -139,9 +139,13 @@ def _look(target: Target, cells: Cells, reader: Reader, strict: bool) -> None:
 
     values = cells.values
     if not isinstance(values, list):
-        if values.null_count and strict and not target.nullable:
-            position = int(pc.index(pc.is_null(values), True).as_py())
-            raise cells.refuse(position, _reason("null", f"has no place in {target.type}: a default would be stored"))
+        if strict:
+            missing = _missing(values, target, reader)
+            position = int(pc.index(missing, True).as_py())
+            if position >= 0:
+                raise cells.refuse(
+                    position, _reason("null", f"has no place in {target.type}: a default would be stored")
+                )
         if values.null_count == len(values):
             return
     if isinstance(target, Composite):
@@ -154,6 +158,20 @@ def _look(target: Target, cells: Cells, reader: Reader, strict: bool) -> None:
     found = cast(Scalar, target).find(values, reader, strict=strict)
     if found is not None:
         raise cells.refuse(found[0], _reason(_shown(values, found[0]), found[1]))
+
+
+def _missing(values: Any, target: Target, reader: Reader) -> Any:
+    """Which values have no place in the type: nulls, and NaN, which JSON has as null, and which a file has only for floats."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_float = bool(pa.types.is_floating(values.type))
+    if reader.typed and is_float and not isinstance(target, Float):
+        nans = pc.fill_null(pc.is_nan(values), False)
+        return nans if target.nullable else pc.or_(nans, pc.is_null(values))
+    if target.nullable:
+        return pa.array([], pa.bool_())
+    return pc.is_null(values, nan_is_null=is_float and not reader.typed)
 
 
 def _reason(value: str, what: str) -> str:
@@ -450,7 +468,9 @@ class Exactly:
             position = _first(np.abs(_plain(array)) >= 2.0**63)
             if position is not None:
                 return position, f"is a float with more digits than floats have: give {self.type} whole numbers"
-        is_cut = reader.typed and (types.is_temporal(array.type) or types.is_decimal(array.type) or self.type == "Bool")
+        # In a file numbers count as those of an Enum, too.
+        is_odd = types.is_temporal(array.type) or types.is_decimal(array.type)
+        is_cut = reader.typed and (is_odd or not ("Int" in self.type or _is_text(array.type)))
         if not (strict or is_cut):
             return None
         if types.is_temporal(array.type) and not types.is_duration(array.type):
@@ -535,7 +555,7 @@ class Float:
         large = pc.greater(array, pa.scalar(min(exact, high), array.type))
         if low < -exact:
             large = pc.or_(large, pc.less(array, pa.scalar(-exact, array.type)))
-        return _find_number(array, self._complaint_of_exact, _mask(large))
+        return _find_number(array, self._complaint_of_integer, _mask(large))
 
     def _decimals(self, array: Any) -> Found:
         import pyarrow as pa
@@ -560,8 +580,14 @@ class Float:
             at_risk |= _mask(pc.match_substring_regex(array, "[eE]"))
         return _find_number(array, self._complaint, at_risk)
 
+    def _complaint_of_integer(self, number: Decimal | None) -> str | None:
+        """Of an integer: it has to be one of the floats."""
+        if number is None or Decimal(self._stored(number)) == number:
+            return None
+        return f"has more digits than {self.type} keeps"
+
     def _complaint_of_exact(self, number: Decimal | None) -> str | None:
-        """Of an integer or decimal: it has to come back as it was."""
+        """Of a decimal: it has to come back as it was."""
         if number is None or self._comes_back(number):
             return None
         return f"has more digits than {self.type} keeps"
@@ -667,7 +693,15 @@ class Decimals:
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.where(finite, numbers, 0).astype(np.float64) * float(10**self.scale)
             units = np.trunc(moved) if reader.typed else np.rint(moved)
-            fits = (np.abs(units) <= 2.0**53) & ((units / float(10**self.scale)).astype(numbers.dtype) == numbers)
+            # What is read by type is multiplied in its own width.
+            as_read = numbers * numbers.dtype.type(10.0**self.scale) if reader.typed else moved
+            fits = (
+                (as_read == moved)
+                & (np.abs(units) <= 2.0**53)
+                & ((units / float(10**self.scale)).astype(numbers.dtype) == numbers)
+            )
+        if not reader.typed:  # no float has more than 17 digits
+            fits |= np.abs(numbers) >= 10.0 ** (_MOST_DIGITS - 1 - self.scale)
         doubtful = finite & ~fits
         if reader.typed:
             position = _first(doubtful)
@@ -772,6 +806,15 @@ class Moments:
 
         numbers = _plain(array)
         there = array.is_valid().to_numpy(zero_copy_only=False) & np.isfinite(numbers)
+        if reader.typed:  # multiplied in its own width
+            with np.errstate(over="ignore", invalid="ignore"):
+                ticks = numbers.astype(np.float64) * 10.0**self.digits
+                as_read = numbers * numbers.dtype.type(10.0**self.digits)
+                position = _first(
+                    there & ~((as_read == ticks) & (np.abs(ticks) <= 2.0**53) & (np.floor(ticks) == ticks))
+                )
+            if position is not None:
+                return position, f"is changed by ClickHouse on its way from a float to {self.type}"
         whole = there & (np.abs(numbers) < 2.0**62) & (np.floor(numbers) == numbers)
         found = [
             self._integers(np.where(whole, numbers, 0).astype(np.int64), whole, reader, strict),

@@ -470,6 +470,8 @@ def numbers_of(value: Any, kind: str) -> list[Decimal]:
     found = [number_of(value, kind)]
     if isinstance(value, float | np.floating) and not math.isnan(value):
         found += [Decimal(float(value)), Decimal(repr(float(value)))]
+        if kind.endswith("float"):
+            found.append(Decimal(str(np.float32(value))))
     return [one for one in found if one is not None]
 
 
@@ -561,6 +563,8 @@ def same_float(value: Any, base: str, stored: Any, kind: str) -> bool:
     nearest = np.float32(float(number))
     if isinstance(value, int | np.integer) and Decimal(float(nearest)) != number:
         return False
+    if isinstance(value, float | np.floating):
+        number = Decimal(float(value))
     close = number == 0 or abs(Decimal(float(nearest)) - number) <= abs(number) * Decimal(2) ** -23
     return bool(np.isfinite(nearest)) and bool(np.float32(found) == nearest) and close
 
@@ -594,7 +598,7 @@ def moment_of(value: Any, kind: str) -> tuple[dt.datetime | None, int]:
     """A time, and its nanoseconds; the year of a text may be none."""
     if isinstance(value, bytes):
         value = value.decode()
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.isdigit():
         value = dt.datetime.fromisoformat(value)
     if isinstance(value, dt.datetime):
         plain = value.to_pydatetime(warn=False) if isinstance(value, pd.Timestamp) else value
@@ -625,7 +629,8 @@ def same_moment(value: Any, base: str, stored: Any, kind: str) -> bool:
     expected = expected.replace(microsecond=0)
     if expected.tzinfo is not None:
         return expected.astimezone(dt.UTC).replace(tzinfo=None) == found
-    if "Madrid" not in base or kind.startswith("file"):  # in a file a naive time is UTC, as documented
+    if "Madrid" not in base or (kind.startswith("file") and isinstance(value, dt.datetime)):
+        # In a file a naive time is UTC, as documented; a text is not.
         return expected == found
     # Naive: the wall clock of the column. An hour that there is twice is either of both.
     return found.replace(tzinfo=dt.UTC).astimezone(MADRID).replace(tzinfo=None) == expected
@@ -633,6 +638,8 @@ def same_moment(value: Any, base: str, stored: Any, kind: str) -> bool:
 
 def same_day(value: Any, base: str, stored: Any, kind: str) -> bool:
     number = None if isinstance(value, dt.date | str | bytes) else number_of(value, kind)
+    if number is not None and kind.startswith("file"):  # days, as documented
+        return str(dt.date(1970, 1, 1) + dt.timedelta(days=int(number))) == stored
     if number is not None:
         return stored.replace("-", "") == str(number)
     try:

@@ -98,6 +98,7 @@ CHANGED: list[tuple[str, Any]] = [
     ("Float32", 1e39),
     ("Float32", 1e-60),
     ("Float32", 2**24 + 1),
+    ("Float32", 38_842_890),  # shown so, and 38,842,888
     ("Float32", Decimal("16777217.5")),
     ("Float32", "1e39"),
     ("Float64", 2**53 + 1),
@@ -227,6 +228,11 @@ FRAMES: list[tuple[str, Any]] = [
     ("Array(DateTime)", pl.DataFrame({"v": [[AT], [AT, FAR]]})),
     ("Array(Nullable(UInt8))", pa.table({"v": [[1, None], [256]]})),
     ("Tuple(x Int8)", pa.table({"v": [{"x": 1}, {"x": 300}]})),
+    ("Tuple(x Float64)", pa.table({"v": [{"x": 1.0}, {"x": float("nan")}]})),
+    (
+        "Map(String, String)",
+        pa.table({"v": pa.array([[("a", 1.0)], [("a", float("nan"))]], pa.map_(pa.string(), pa.float64()))}),
+    ),
     ("Tuple(x Array(DateTime))", pa.table({"v": [{"x": [AT]}, {"x": [AT, OLD]}]})),
     ("Map(String, Int8)", pa.table({"v": pa.array([[("a", 1)], [("a", 300)]], pa.map_(pa.string(), pa.int64()))})),
 ]
@@ -298,14 +304,20 @@ def test_the_engine_is_asked_only_for_such_years():
 TYPED: list[tuple[str, pa.Array]] = [
     ("Date", pa.array([dt.date(9999, 12, 31)])),
     ("Decimal(18, 4)", pa.array([24739.01])),
+    ("Decimal(76, 16)", pa.array([0.5], pa.float32())),
     ("DateTime64(3)", pa.array([1704067200123])),
+    ("DateTime64(2)", pa.array([344659648.0], pa.float32())),
+    ("DateTime64(9)", pa.array([1704067200.5])),
     ("DateTime", pa.array([AT.replace(microsecond=5)])),
     ("Int32", pa.array([Decimal("1.5")])),
     ("Int32", pa.array([AT])),
     ("Bool", pa.array([2])),
+    ("Enum8('a' = 1)", pa.array([1])),
+    ("Enum8('a' = 1)", pa.array([True])),
     ("String", pa.array([dt.time(1, 2, 3)])),
     ("Float32", pa.array([AT])),
     ("Array(UInt8)", pa.array([[300]])),
+    ("Array(Int64)", pa.array([[float("nan")]])),
     ("Map(String, UInt8)", pa.array([[("a", 300)]], pa.map_(pa.string(), pa.int64()))),
 ]
 
@@ -322,6 +334,7 @@ def test_a_file_that_is_read_by_type_changes_more(kind, array):
         ("Int32", pa.array([Decimal("1.0"), Decimal("5.0")])),
         ("Int8", pa.array([300])),  # to quarantine
         ("DateTime", pa.array([1704067200])),
+        ("DateTime64(3)", pa.array([1704067200.5])),
         ("DateTime('Europe/Madrid')", pa.array([dt.datetime(2024, 3, 31, 2, 30)])),  # UTC in a file
         ("Date", pa.array([19723])),
         ("Decimal(18, 4)", pa.array([0.5])),
