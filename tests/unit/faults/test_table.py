@@ -107,6 +107,7 @@ class Ending:
 def run(monkeypatch, tmp_path, caplog):
     """Run an operator against a server whose first answer goes wrong."""
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr("airflow_provider_tinybird.durable._LOOKS", (0.0, 0.0, 0.0))
 
     def run(name: str, fault: Fault, **changes: Any) -> Ending:
         case = CASES[name]
