@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_tinybird.api import jobs as jobs_api
@@ -21,11 +21,13 @@ class RowCounts:
     :param rows: rows written.
     :param quarantine_rows: rows that went to quarantine.
     :param invalid_lines: lines that could not be read at all.
+    :param bytes: bytes of the file that were read; not part of what a task returns.
     """
 
     rows: int | None = None
     quarantine_rows: int | None = None
     invalid_lines: int | None = None
+    bytes: int | None = field(default=None, compare=False)
 
     def as_xcom(self) -> dict[str, Any]:
         """Make it JSON: ``rows``, and what else is known."""
@@ -44,7 +46,7 @@ def of_import(client: Client, job: Job) -> RowCounts:
         blocks = None  # an empty list says nothing of the rows, which is not the same as none
     told = [job.quarantine_rows, blocks.quarantined if blocks else None]
     quarantined = max((number for number in told if number is not None), default=None)
-    return RowCounts(blocks.lines if blocks else None, quarantined, job.invalid_lines)
+    return RowCounts(blocks.lines if blocks else None, quarantined, job.invalid_lines, blocks.bytes if blocks else None)
 
 
 def of_copy(client: Client, job: Job) -> RowCounts:

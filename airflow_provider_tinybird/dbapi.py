@@ -6,22 +6,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from airflow_provider_tinybird.api import query
+from airflow_provider_tinybird.api.clickhouse_types import parse
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import QueryResult
-from airflow_provider_tinybird.api.quarantine import literal
+from airflow_provider_tinybird.api.sqltext import literal
 from airflow_provider_tinybird.moments import sql_moment
+from airflow_provider_tinybird.results import checked_text
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 _PLACE = re.compile(r"(?<!%)(?:%%)*%s")
-
-# Types that only say how a value is kept; what is inside of them is what matters.
-_AROUND = ("Nullable(", "LowCardinality(")
 
 
 class TinybirdCursor:
@@ -44,7 +44,8 @@ class TinybirdCursor:
         :param parameters: values for ``%s`` or ``%(name)s``.
         :raises TinybirdError: it is refused.
         """
-        result = self._client.send(query.sql(with_parameters(sql, parameters)))
+        text = with_parameters(sql, parameters)
+        result = checked_text(self._client, self._client.send(query.sql(text)), partial(query.count_bad_text, text))
         self.description = [(column.name, column.type, None, None, None, None, None) for column in result.meta]
         self._rows = _rows(result)
         self.rowcount = len(self._rows)
@@ -140,9 +141,7 @@ def _rows(result: QueryResult) -> list[Row]:
 
 def _reader(kind: str) -> Callable[[Any], Any]:
     """Return what makes a Python value of one as JSON has it: 64 bit integers and decimals may come as text."""
-    for around in _AROUND:
-        if kind.startswith(around):
-            return _reader(kind.removeprefix(around)[:-1])
+    kind = parse(kind).inner.name
     if kind.startswith(("UInt", "Int")):
         return int
     if kind.startswith("Float"):

@@ -524,7 +524,7 @@ class _Listing:
 
     def reaches(self, since: float) -> bool:
         """Tell whether no job that was created since then can be missing from it."""
-        if since and time.time() - since > LISTED_SECONDS:
+        if since > 0 and time.time() - since > LISTED_SECONDS:
             return False
         oldest = min((one.created_at.timestamp() for one in self.jobs if one.created_at), default=0.0)
         return len(self.jobs) < LISTED_JOBS or oldest < since - CLOCK_SLACK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.imports import LARGEST_FETCHED_FILE, LARGEST_FILE
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.magic_bytes import LOOK_AT, is_gzipped
+from airflow_provider_tinybird.magic_bytes import LOOK_AT, ends_lines_with_cr, has_rows, is_gzipped
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import ObjectStoragePath
@@ -36,6 +37,7 @@ class FileToSend:
     :param format: format, from its name unless it was given.
     :param gzipped: whether it is compressed, by its first bytes.
     :param open_file: opens it for reading.
+    :param ends_lines_with_cr: whether it is CSV whose lines end with carriage returns alone.
     """
 
     name: str
@@ -43,10 +45,23 @@ class FileToSend:
     format: FileFormat
     gzipped: bool
     open_file: Callable[[], BinaryIO]
+    ends_lines_with_cr: bool = False
 
     def as_body(self) -> FileBody:
         """Make it a raw request body."""
         return FileBody(self.open_file, self.size, self.format.content_type, "gzip" if self.gzipped else None)
+
+    def check_line_ends(self, dialect_new_line: str | None) -> None:
+        """See that line ends which are guessed wrong are named: all of such a file would be taken for its header.
+
+        :param dialect_new_line: what the request names as the end of a line.
+        :raises InvalidInputError: lines end with carriage returns alone, and nothing is named.
+        """
+        if self.ends_lines_with_cr and dialect_new_line is None:
+            raise InvalidInputError(
+                f"Nothing was sent: the lines of {self.name!r} end with carriage returns alone, so that all of it can be "
+                "taken for one header line without rows. Give dialect_new_line='\\r', or write it with newlines."
+            )
 
     def check_size(self, max_size: int | None = None, *, fetched: bool = False) -> None:
         """Hold its size against what Tinybird documents, before anything is sent.
@@ -90,16 +105,37 @@ def file_to_send(path: str | os.PathLike[str], format: FileFormat | str | None =
         bytes contradict it.
     """
     text = _text(path, "path")
-    name = PurePosixPath(text.partition("?")[0]).name
-    size = _size(text)
-    kind = file_format(format) if format else _format_of(name.lower().removesuffix(".gz"), text)
+    name = _name(text)
+    with _readable(text):
+        size = _size(text)
+        kind = file_format(format) if format else _format_of(name.lower().removesuffix(".gz"), text)
+        beginning = _beginning(text)
     return FileToSend(
         name=name,
         size=size,
         format=kind,
-        gzipped=is_gzipped(_beginning(text), text, kind),
+        gzipped=is_gzipped(beginning, text, kind),
         open_file=lambda: _open(text, "rb"),
+        ends_lines_with_cr=kind is FileFormat.CSV and ends_lines_with_cr(beginning),
     )
+
+
+def holds_rows(path: str | os.PathLike[str], format: FileFormat | str | None = None) -> bool | None:
+    """Tell whether there are rows in a file that was sent: more than the header of CSV; ``None`` where it cannot be told any more.
+
+    :param path: as for :func:`file_to_send`.
+    :param format: as for :func:`file_to_send`.
+    """
+    try:
+        file = file_to_send(path, format)
+        if file.format is not FileFormat.PARQUET:
+            return has_rows(_beginning(_text(path, "path")), file.format)
+        import pyarrow.parquet as pq
+
+        with file.open_file() as opened:
+            return bool(pq.ParquetFile(opened).metadata.num_rows > 0)
+    except (InvalidInputError, OSError, ImportError, ValueError):  # pyarrow's own errors are ValueErrors
+        return None
 
 
 @contextmanager
@@ -137,6 +173,20 @@ def file_to_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Say clearly what trying again does not mend; trouble of a network passes as it is."""
+    try:
+        yield
+    except OSError as e:
+        if (
+            not isinstance(e, PermissionError | NotADirectoryError | IsADirectoryError)
+            and e.errno != errno.ENAMETOOLONG
+        ):
+            raise
+        raise InvalidInputError(f"Nothing was sent: {redact(path)!r} cannot be read: {e.strerror or e}.") from e
+
+
+@contextmanager
 def _clear_refusal(path: str) -> Iterator[None]:
     try:
         yield
@@ -157,6 +207,14 @@ def _text(path: str | os.PathLike[str], name: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise InvalidInputError(f"{name} is {path!r}: give the path of a file, or its URL.")
     return text
+
+
+def _name(path: str) -> str:
+    """The name without folders. Signatures and versions follow a URL after a question mark, which a name may hold as well."""
+    name = PurePosixPath(path).name
+    if not _is_url(path) or PurePosixPath(name.lower().removesuffix(".gz")).suffix in _FORMATS:
+        return name
+    return PurePosixPath(path.partition("?")[0]).name
 
 
 def _format_of(name: str, path: str) -> FileFormat:

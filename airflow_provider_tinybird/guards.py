@@ -15,7 +15,8 @@ from airflow_provider_tinybird.api import datasources, query, workspaces
 from airflow_provider_tinybird.api.always_true import is_always_true
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import AccessDeniedError, InvalidInputError, NotFoundError, TinybirdError
-from airflow_provider_tinybird.api.quarantine import identifier
+from airflow_provider_tinybird.api.models import QueryResult
+from airflow_provider_tinybird.api.sqltext import identifier
 from airflow_provider_tinybird.bounds import flag_of, fraction_bound, rows_bound, share_of
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ def check_workspace(client: Client, expected: str) -> None:
 def count_matching(client: Client, datasource: str, condition: str) -> int | None:
     """Count the rows that a condition holds for; ``None`` where the token may not know."""
     try:
-        result = client.send(query.sql(f"SELECT count() AS c FROM {identifier(datasource)} WHERE ({condition}\n)"))  # noqa: S608 - the user's own condition
-        return int(result.data[0]["c"])
+        rows = query.sql(f"SELECT count() AS c FROM {identifier(datasource)} WHERE ({condition}\n)")  # noqa: S608 - the user's own condition
+        return client.send(rows.then(_count))
     except TinybirdError as e:
         log.info("How many rows of data source '%s' match the condition is not known: %s", datasource, e)
         return None
@@ -87,8 +88,7 @@ def count_rows(client: Client, datasource: str) -> int | None:
     not run a query.
     """
     try:
-        result = client.send(query.sql(f"SELECT count() AS c FROM {identifier(datasource)}"))  # noqa: S608 - quoted
-        return int(result.data[0]["c"])
+        return client.send(query.sql(f"SELECT count() AS c FROM {identifier(datasource)}").then(_count))  # noqa: S608 - quoted
     except TinybirdError as e:
         log.debug("Counting the rows of '%s' by a query failed: %s", datasource, e)
     try:
@@ -96,6 +96,10 @@ def count_rows(client: Client, datasource: str) -> int | None:
     except TinybirdError as e:
         log.info("How many rows data source '%s' has is not known: %s", datasource, e)
         return None
+
+
+def _count(result: QueryResult) -> int:
+    return int(result.data[0]["c"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.ndjson.signatures import other_kind
 
-LOOK_AT = 256
+LOOK_AT = 65_536
 """Bytes that are looked at."""
 
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
-_OTHERS = {
-    b"PK\x03\x04": "a zip archive (or a spreadsheet): unpack it, or compress it as gzip",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd: Tinybird takes gzip",
-    b"\xfd7zXZ\x00": "compressed with xz: Tinybird takes gzip",
-    b"BZh": "compressed with bzip2: Tinybird takes gzip",
-    b"\xff\xfe": "text in UTF-16: write it in UTF-8",
-    b"\xfe\xff": "text in UTF-16: write it in UTF-8",
-    b"ORC": "an ORC file: write it as Parquet",
-    b"Obj\x01": "an Avro file: write it as Parquet",
-}
-_ALSO_TEXT = {b"BZh", b"ORC"}  # a CSV file may begin with these letters
 
 
 def is_gzipped(beginning: bytes, path: str, format: FileFormat) -> bool:
@@ -41,15 +34,46 @@ def is_gzipped(beginning: bytes, path: str, format: FileFormat) -> bool:
     return False
 
 
+def has_rows(beginning: bytes, format: FileFormat) -> bool:
+    """Tell whether a file of CSV or NDJSON holds rows: more than a header, or any line.
+
+    :param beginning: its first bytes, gzipped or not; all of them where it is a small one.
+    """
+    text = unpacked(beginning).removeprefix(b"\xef\xbb\xbf")
+    lines = [line for line in re.split(rb"[\r\n]+", _without_quoted(text)) if line.strip()]
+    return len(lines) > (format is FileFormat.CSV) or len(text) >= LOOK_AT
+
+
+def ends_lines_with_cr(beginning: bytes) -> bool:
+    """Tell whether a file of CSV ends its lines with carriage returns alone, as old Macs did.
+
+    :param beginning: its first bytes, gzipped or not.
+    """
+    text = _without_quoted(unpacked(beginning))
+    return b"\n" not in text and b"\r" in text.rstrip(b"\r")
+
+
+def unpacked(beginning: bytes) -> bytes:
+    """The first bytes of a file as they are without gzip, as far as they can be read."""
+    if not beginning.startswith(_GZIP):
+        return beginning
+    try:
+        return zlib.decompressobj(wbits=31).decompress(beginning, LOOK_AT)
+    except zlib.error:
+        return b""
+
+
+def _without_quoted(text: bytes) -> bytes:
+    return re.sub(rb'"[^"]*"?', b"x", text)
+
+
 def _check_format(beginning: bytes, path: str, format: FileFormat) -> None:
     if beginning.startswith(_PARQUET) is not (format is FileFormat.PARQUET):
         what = "is Parquet" if beginning.startswith(_PARQUET) else f"is no Parquet: it begins with {beginning[:8]!r}"
         raise InvalidInputError(f"{path!r} is to be sent as '{format.value}', but {what}. Give its real format.")
-    for bytes_, what in _OTHERS.items():
-        if beginning.startswith(bytes_) and (
-            bytes_ not in _ALSO_TEXT or b"\x00" in beginning or format is FileFormat.NDJSON
-        ):
-            raise InvalidInputError(f"{path!r} is to be sent as '{format.value}', but is {what}.")
+    other = other_kind(beginning, any_text=format is FileFormat.CSV)
+    if other:
+        raise InvalidInputError(f"{path!r} is to be sent as '{format.value}', but is {other}.")
     first = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if format is FileFormat.NDJSON and first and first != b"{":
         raise InvalidInputError(

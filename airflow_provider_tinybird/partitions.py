@@ -163,8 +163,8 @@ def _ask(client: Client, key: PartitionKey, runs: Iterable[tuple[tuple[str, ...]
         seconds = f"toDateTime64(b * {_BLOCK_SECONDS[key.moment.kind]}, 0, 'UTC')"
         columns.append(f"CAST({seconds}, {literal(key.moment.type)}) AS {key.moment.quoted}")
     blocks = f"SELECT x, arrayJoin(range(toInt64(x.{count + 1}), toInt64(x.{count + 2}))) AS b FROM (SELECT arrayJoin([{rows}]) AS x)"
-    answer = client.send(query(f"SELECT DISTINCT {key.text} AS p FROM (SELECT {', '.join(columns)} FROM ({blocks}))"))
-    return {str(row["p"]) for row in answer.data}
+    found = query(f"SELECT DISTINCT {key.text} AS p FROM (SELECT {', '.join(columns)} FROM ({blocks}))")
+    return client.send(found.then(lambda answer: {str(row["p"]) for row in answer.data}))
 
 
 def _text(value: object) -> str:

@@ -14,6 +14,7 @@ from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.encoding import is_id, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.exact_rows import decimals_as_text
 from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.api.models import QueryResult
 from airflow_provider_tinybird.api.redact import redact
@@ -79,7 +80,7 @@ class SqlQuestion:
         is_met = bool(row.pop("is_met", 0))
         # 64 bit integers may come as text.
         numbers = {column.name for column in answer.meta if column.type.startswith(("UInt", "Int"))}
-        facts = {name: int(value) if name in numbers else value for name, value in row.items()}
+        facts = {name: int(value) if name in numbers else decimals_as_text(value) for name, value in row.items()}
         says = ", ".join(f"{name} is {value}" for name, value in facts.items()) or "there is no row"
         return Verdict(is_met=is_met, says=says, facts=facts)
 
@@ -113,6 +114,7 @@ class FirstCellQuestion:
             return Verdict(is_met=False, says="the query has no row")
         name, value = next(iter(answer.data[0].items()), ("", None))
         is_met = value not in (None, "", 0, "0", "false", False, [], {})
+        value = decimals_as_text(value)
         return Verdict(is_met=is_met, says=f"{name or 'the first cell'} is {value!r}", facts={"value": value})
 
     def to_json(self) -> dict[str, Any]:
@@ -201,11 +203,12 @@ class QuarantineQuestion:
     def call(self) -> Call[QueryResult]:
         """The query. Error columns are lists: one row can be wrong in several columns."""
         is_over = f"now() >= {sql_moment(moment(self.end, 'end'))}" if self.end else "1"
-        return query.sql(
+        found = query.sql(
             f"SELECT {is_over} AS is_over, count() AS rows, topK(3)(reason_found) AS reasons FROM ("
             "SELECT concat(arrayStringConcat(c__error_column, ', '), ': ', arrayStringConcat(c__error, ', ')) AS reason_found "
             f"FROM {table(self.datasource)}_quarantine WHERE {window_of('insertion_date', self.start, self.end)}{_and(self.condition)})"
         )
+        return found.then(_one_row_of_quarantine)
 
     def judge(self, answer: QueryResult) -> Verdict:
         """Count, and say why."""
@@ -225,6 +228,12 @@ class QuarantineQuestion:
     def to_json(self) -> dict[str, Any]:
         """Write it as plain JSON."""
         return {"kind": "quarantine", **asdict(self)}
+
+
+def _one_row_of_quarantine(result: QueryResult) -> QueryResult:
+    row = result.data[0]
+    int(row["rows"]), row["is_over"], [*row["reasons"]]  # what is judged later must be there
+    return result
 
 
 _KINDS: dict[str, type[Any]] = {

@@ -258,6 +258,9 @@ class RangeRun:
     def _start(self, window: Window) -> None:
         submission = self._plan.submission(window)
         memory = self._memory.of_part(window.key)
+        if not memory.exists and self._own:
+            # The list had no job of an earlier attempt when the first window was started. By now it is full of our own.
+            memory.attempt = replace(memory.attempt, is_retry=False)
         record = memory.recall(submission)
         if record and record.ending == _DONE:
             log.info("Window %s was done by an earlier attempt, by job %s.", window, record.job_id)

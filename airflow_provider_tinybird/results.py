@@ -6,15 +6,17 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import BadRequestError, InvalidInputError
+from airflow_provider_tinybird.api.errors import BadRequestError, InvalidInputError, NotTextError, TinybirdError
+from airflow_provider_tinybird.api.exact_rows import decimals_as_text
 from airflow_provider_tinybird.api.models import QueryResult, RawResult
+from airflow_provider_tinybird.api.sqltext import identifier
 from airflow_provider_tinybird.dataframes import exact_table
 from airflow_provider_tinybird.files import file_to_write
 from airflow_provider_tinybird.wording import rows
@@ -42,6 +44,34 @@ def query_table(client: Client, sql: str, *, pipeline: str | None = None) -> tup
     return exact_table(table, types), types
 
 
+def checked_text(
+    client: Client, result: QueryResult, count: Callable[[Sequence[str]], Call[dict[str, int]]]
+) -> QueryResult:
+    """See that no bytes of text were replaced: in JSON ClickHouse writes U+FFFD for those that are not UTF-8.
+
+    It may be the data's own character too, so a second query counts, and only where there is one.
+
+    :param count: makes the call that counts the rows with such bytes in some columns.
+    :raises NotTextError: there are some.
+    """
+    if not result.replaced:
+        return result
+    columns = ", ".join(map(repr, result.replaced))
+    try:
+        found = client.send(count(result.replaced))
+    except TinybirdError as e:
+        log.warning("Column %s has the character U+FFFD, perhaps in place of bytes that are not UTF-8: %s", columns, e)
+        return result
+    if found:
+        named = ", ".join(f"{name!r} (in {rows(number)})" for name, number in found.items())
+        first = identifier(next(iter(found)))
+        raise NotTextError(
+            f"Text with bytes that are not UTF-8, which JSON cannot hold: column {named}. Select hex({first}) or "
+            f"base64Encode({first}) instead, or read it by query_df or as Parquet, which give bytes."
+        )
+    return result
+
+
 def _types(client: Client, sql: str, pipeline: str | None) -> dict[str, str]:
     try:
         columns = client.send(query.column_types(sql, pipeline=pipeline))
@@ -52,14 +82,14 @@ def _types(client: Client, sql: str, pipeline: str | None) -> dict[str, str]:
 
 
 def query_xcom(result: QueryResult, what: str) -> dict[str, Any]:
-    """Make a result small JSON for XCom, with Tinybird's own keys.
+    """Make a result small JSON for XCom, with Tinybird's own keys. Decimals are text there, so that they keep their digits.
 
     :param what: what the result is of, for the message.
     :raises InvalidInputError: it is larger than XCom should hold.
     """
     log.info("%s: %s%s.", what, rows(result.rows), _effort(result.statistics))
     value: dict[str, Any] = {
-        "data": [dict(row) for row in result.data],
+        "data": decimals_as_text(result.data),
         "meta": [{"name": column.name, "type": column.type} for column in result.meta],
         "rows": result.rows,
         "rows_before_limit_at_least": result.rows_before_limit_at_least,

@@ -53,11 +53,11 @@ class Submission:
     """
 
     call: Call[Job]
-    request: Mapping[str, Any]
+    request: Mapping[str, Any] = field(repr=False)  # may hold a presigned address, as the next may
     kind: str = ""
     pipe: str = ""
     datasource: str = ""
-    shows: Mapping[str, str] = field(default_factory=dict)
+    shows: Mapping[str, str] = field(default_factory=dict, repr=False)
     unsigned_url: str = ""
     identifies: bool = False
     fails_clean: bool = False

@@ -29,6 +29,7 @@ def upload(
     """
     file = file_to_send(path, format)
     file.check_size(max_size, fetched=by_url)
+    file.check_line_ends(options.dialect_new_line)
     if not by_url:
         log.info("Sending %s: %s bytes of %s%s.", file.name, f"{file.size:,}", file.format, _packed(file.gzipped))
         return submissions.import_file(

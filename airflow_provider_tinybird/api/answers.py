@@ -6,8 +6,8 @@ import http.client
 import json
 import re
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,12 +16,14 @@ from typing import Any, TypeVar
 import httpx
 
 from airflow_provider_tinybird.api import errors
+from airflow_provider_tinybird.api.answer_end import AnswerEnd
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.proxies import Proxy
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 
 T = TypeVar("T")
+_LONGEST_WORDS = 2_000
 
 _ERRORS: dict[int, type[errors.ApiError]] = {
     401: errors.AccessDeniedError,
@@ -222,11 +224,18 @@ def read(
     """
     if not 200 <= status < 300:
         raise from_status(settings, call, status, headers, content, proxy=proxy, is_cut=is_cut)
+    broken = broken_off(settings, call, end_of(call, headers, content))
+    if isinstance(broken, errors.QueryBrokeError):
+        raise broken
     failure: errors.TinybirdError
     try:
-        return call.read(Reply(status, headers, content, call.what))
+        result = call.read(Reply(status, headers, content, call.what))
+        if broken is None:
+            return result
+        failure = broken
     except errors.UnreadableAnswerError as e:
-        failure = errors.UnreadableAnswerError(str(e), passing=_may_pass(call, content))
+        failure = e
+        failure.retry_can_help = e.retry_can_help or _may_pass(call, content)
     except errors.TinybirdError as e:
         failure = e
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError) as e:
@@ -240,6 +249,53 @@ def _in_doubt(settings: Settings, call: Call[T], failure: errors.TinybirdError) 
     if call.repeat is Repeat.ONCE and isinstance(failure, errors.UnreadableAnswerError):
         return errors.OutcomeUnknownError(call.what, where(settings, call), str(failure), call.find_out)
     return failure
+
+
+def broken_off(settings: Settings, call: Call[T], end: AnswerEnd | None) -> errors.UnreadableAnswerError | None:
+    """Make an error of what is wrong with the end of a query's answer, if something is."""
+    trouble = end.trouble() if end else None
+    if trouble is None:
+        return None
+    words = redact(trouble.text[:_LONGEST_WORDS], secret=settings.token.value)
+    text = (
+        f"Could not {call.what}: Tinybird began the answer with HTTP 200, and then it broke: {words.rstrip('.')}. The rows before "
+        f"that are not all, and none of them are kept.{' ' if trouble.way_out else ''}{trouble.way_out} [{where(settings, call)}]"
+    )
+    if trouble.is_exception:
+        return errors.QueryBrokeError(text)
+    return errors.UnreadableAnswerError(text, passing=call.repeat is not Repeat.ONCE)
+
+
+@contextmanager
+def whole_answer(
+    settings: Settings, call: Call[T], headers: Mapping[str, str], status: int
+) -> Iterator[AnswerEnd | None]:
+    """See that an answer which is taken piece by piece is whole, before what takes it is closed.
+
+    Newer versions of ClickHouse cut the connection after an exception: then the exception is what is said.
+
+    :return: is to be given the pieces; ``None`` where nobody wants to know the end.
+    """
+    end = AnswerEnd(call.format, headers) if call.format and 200 <= status < 300 else None
+    cut: errors.UnreadableAnswerError | None = None
+    try:
+        yield end
+    except httpx.HTTPError:
+        cut = broken_off(settings, call, end)
+        if not isinstance(cut, errors.QueryBrokeError):
+            raise
+    broken = cut or broken_off(settings, call, end)
+    if broken is not None:
+        raise broken
+
+
+def end_of(call: Call[T], headers: Mapping[str, str], content: bytes) -> AnswerEnd | None:
+    """Look at the end of what is there of a query's answer; ``None`` where nobody wants to know it."""
+    if not call.format:
+        return None
+    end = AnswerEnd(call.format, headers)
+    end.add(content)
+    return end
 
 
 def _may_pass(call: Call[T], content: bytes) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.encoding import Pairs
@@ -15,6 +15,7 @@ from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 from airflow_provider_tinybird.api.redact import redact
 
 T = TypeVar("T")
+U = TypeVar("U")
 JsonObject = Mapping[str, Any]
 
 
@@ -121,6 +122,8 @@ class Call(Generic[T]):
     :param repeat_timeouts: whether to send a read again when its time ran out; not for queries, which would double the
         load.
     :param max_answer: bytes of an answer, decompressed, that are taken into memory at the most.
+    :param format: ClickHouse's name of the format that a query's answer has; where it is given, an answer that does not end as
+        that format does, or with an exception of ClickHouse, is an error.
     :param find_out: how a person finds out whether it was done, when the answer is lost.
     """
 
@@ -137,3 +140,12 @@ class Call(Generic[T]):
     repeat_timeouts: bool = True
     max_answer: int = 64_000_000
     find_out: str = ""
+    format: str = ""
+
+    def then(self, read: Callable[[T], U]) -> Call[U]:
+        """Make the same call with more read of its result.
+
+        What is read here may break: an answer that lacks it is an :class:`UnreadableAnswerError`, as with all else that is read of answers.
+        """
+        before = self.read
+        return cast("Call[U]", replace(self, read=cast(Any, lambda reply: read(before(reply)))))

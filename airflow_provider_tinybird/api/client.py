@@ -8,9 +8,10 @@ import asyncio
 import copy
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -20,7 +21,7 @@ from airflow_provider_tinybird.api import answers, retry
 from airflow_provider_tinybird.api.body import Body
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.certificates import context_of
-from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.errors import InvalidInputError, QueryBrokeError
 from airflow_provider_tinybird.api.inflate import inflater_of
 from airflow_provider_tinybird.api.proxies import Proxy, proxy_of
 from airflow_provider_tinybird.api.quiet import quiet_httpx
@@ -175,9 +176,10 @@ class Client:
         if answer.is_stream_consumed:  # a transport of tests, which hands over whole answers
             return answer.status_code, answer.headers, answer.content
         taker = _Taker(self.settings, call, answer)
-        for chunk in answer.iter_raw():
-            if not taker.take(chunk):
-                break
+        with taker.saying_why_it_broke():
+            for chunk in answer.iter_raw():
+                if not taker.take(chunk):
+                    break
         return answer.status_code, answer.headers, taker.content()
 
     def _written(
@@ -188,14 +190,14 @@ class Client:
             raise answers.from_status(self.settings, call, status, headers, content, proxy=self._proxy)
         size = 0
         inflater = inflater_of(self.settings, call, answer)
-        with open_sink() as sink:
-            for chunk in answer.iter_raw():
-                for piece in inflater.inflate(chunk):
+        whole = answers.whole_answer(self.settings, call, answer.headers, answer.status_code)
+        with open_sink() as sink, whole as end:
+            for chunk in chain(answer.iter_raw(), [None]):
+                for piece in inflater.rest() if chunk is None else inflater.inflate(chunk):
+                    if end:
+                        end.add(piece)
                     sink.write(piece)
                     size += len(piece)
-            for piece in inflater.rest():
-                sink.write(piece)
-                size += len(piece)
         return Downloaded(size, answer.headers.get("content-type", ""))
 
 
@@ -279,9 +281,10 @@ class AsyncClient:
             if answer.is_stream_consumed:  # a transport of tests, which hands over whole answers
                 return answer.status_code, answer.headers, answer.content
             taker = _Taker(self.settings, call, answer)
-            async for chunk in answer.aiter_raw():
-                if not taker.take(chunk):
-                    break
+            with taker.saying_why_it_broke():
+                async for chunk in answer.aiter_raw():
+                    if not taker.take(chunk):
+                        break
             return answer.status_code, answer.headers, taker.content()
         finally:
             await answer.aclose()
@@ -297,18 +300,33 @@ class _Taker:
         self._settings = settings
         self._call = call
         self._status = answer.status_code
+        self._headers = answer.headers
         self._most = call.max_answer if answer.is_success else _LONGEST_ERROR
         self._pieces: list[bytes] = []
         self._size = 0
+        self._has_enough = False
         self._inflater = inflater_of(settings, call, answer)
 
     def take(self, chunk: bytes) -> bool:
         """Take a piece; returns whether more is wanted."""
         return self._keep(self._inflater.inflate(chunk))
 
+    @contextmanager
+    def saying_why_it_broke(self) -> Iterator[None]:
+        """Say what ClickHouse wrote at the end of an answer that was cut after it, rather than that it was cut."""
+        try:
+            yield
+        except httpx.HTTPError:
+            end = answers.end_of(self._call, self._headers, b"".join(self._pieces))
+            broken = answers.broken_off(self._settings, self._call, end) if 200 <= self._status < 300 else None
+            if isinstance(broken, QueryBrokeError):
+                raise broken from None
+            raise
+
     def content(self) -> bytes:
-        """All of it."""
-        self._keep(self._inflater.rest())
+        """All of it, or as much of an error as is wanted."""
+        if not self._has_enough:
+            self._keep(self._inflater.rest())
         return b"".join(self._pieces)
 
     def _keep(self, pieces: Iterable[bytes]) -> bool:
@@ -321,6 +339,7 @@ class _Taker:
 
     def _is_full(self) -> bool:
         if self._most == _LONGEST_ERROR:  # the beginning of an error says enough
+            self._has_enough = True
             return False
         raise answers.unreadable(
             self._settings,

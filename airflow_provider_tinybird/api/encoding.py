@@ -163,7 +163,7 @@ RESERVED_PARAMETERS = frozenset(
     ]
 )
 
-_NAME = re.compile(r"[^\s/?#%]+")
+_NAME = re.compile(r"[^\s/?#%\\\x00-\x1f\x7f]+")
 _ID = re.compile(r"t_[0-9a-f]{32}")
 
 
@@ -188,7 +188,7 @@ def resource_name(kind: str, name: str) -> str:
         )
     if not _NAME.fullmatch(name) or not name.strip("."):  # dots alone would climb up in the path
         raise InvalidInputError(
-            f"{name!r} cannot be the name of a {kind}: it has a space or one of / ? # %, or only dots."
+            f"{name!r} cannot be the name of a {kind}: it has a space or one of / \\ ? # %, a control character, or only dots."
         )
     if name.lower() in RESERVED_NAMES:
         raise InvalidInputError(

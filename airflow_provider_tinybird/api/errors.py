@@ -193,6 +193,21 @@ class UnreadableAnswerError(TinybirdError):
         super().__init__(message)
 
 
+class QueryBrokeError(UnreadableAnswerError):
+    """A query broke after its answer had begun, under HTTP 200: what came is not all of it, and none of it is kept.
+
+    It only read, so that trying it again is safe; what it ran out of, memory or time, may be there then.
+    """
+
+    retry_can_help = True
+
+
+class NotTextError(TinybirdError):
+    """A column of an answer has bytes that are not UTF-8, which JSON cannot hold."""
+
+    retry_can_help = False
+
+
 class ImportRejectedError(TinybirdError):
     """A body upload was answered with HTTP 200 and an error inside; part of its rows may be in.
 

@@ -9,7 +9,9 @@ from typing import TypeVar
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import is_id, pairs, resource_name
+from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job, submitted_job
+from airflow_provider_tinybird.api.redact import redact
 
 T = TypeVar("T")
 
@@ -120,7 +122,7 @@ def get_job(job_id: str, *, blocks: bool = False) -> Call[Job]:
         method="GET",
         path=f"/v0/jobs/{resource_name('job', job_id)}",
         params=(("debug", "blocks,block_log"),) if blocks else (),
-        read=_job,
+        read=lambda reply: _this_job(reply, job_id),
         repeat=Repeat.READ,
         scope=READ_JOBS,
     )
@@ -138,7 +140,7 @@ def cancel_job(job_id: str) -> Call[Job]:
         what=f"cancel job {job_id}",
         method="POST",
         path=f"/v0/jobs/{resource_name('job', job_id)}/cancel",
-        read=_job,
+        read=lambda reply: _this_job(reply, job_id),
         repeat=Repeat.IDEMPOTENT,
         scope=READ_JOBS,
     )
@@ -185,8 +187,16 @@ def _logged(reply: Reply) -> Job | None:
     return parse_job(rows[0]) if rows else None
 
 
-def _job(reply: Reply) -> Job:
-    return parse_job(reply.json_object())
+def _this_job(reply: Reply, job_id: str) -> Job:
+    """Read the one job that was asked for: what another job has come to says nothing of it."""
+    body = reply.json_object()
+    job = parse_job(body)
+    ids = {str(body.get(key)).lower() for key in ("job_id", "id", "import_id", "delete_id") if body.get(key)}
+    if job_id.lower() not in ids:
+        raise UnreadableAnswerError(
+            f"Could not {reply.what}: the answer is about another job, {redact(job.id)[:100]!r}, and says nothing of the one asked for."
+        )
+    return job
 
 
 def _jobs(reply: Reply) -> tuple[Job, ...]:

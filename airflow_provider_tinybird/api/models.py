@@ -119,11 +119,13 @@ class ColumnMeta:
 class QueryResult:
     """Result of a query or an endpoint as JSON.
 
-    :param data: rows.
+    :param data: rows. Values of ``Decimal`` columns are :class:`decimal.Decimal`, with all of their digits.
     :param meta: columns.
     :param rows: number of rows.
     :param rows_before_limit_at_least: rows there would be without a LIMIT; ``None`` where there is no LIMIT.
     :param statistics: ``elapsed`` (seconds), ``rows_read``, ``bytes_read``.
+    :param replaced: columns with the character U+FFFD in them. It may be the data's own, or what ClickHouse writes into JSON for
+        bytes that are not UTF-8: :func:`~airflow_provider_tinybird.api.query.count_bad_text` tells which.
     """
 
     data: tuple[Mapping[str, Any], ...]
@@ -131,6 +133,7 @@ class QueryResult:
     rows: int
     rows_before_limit_at_least: int | None
     statistics: Mapping[str, Any]
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

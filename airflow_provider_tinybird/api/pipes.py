@@ -13,7 +13,14 @@ from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, 
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.job import Job, node_job
 from airflow_provider_tinybird.api.models import EndpointFormat, Pipe, QueryResult, RawResult
-from airflow_provider_tinybird.api.query import MOST_IN_MEMORY, QUERY_TIMEOUT, read_query_result
+from airflow_provider_tinybird.api.query import (
+    MOST_IN_MEMORY,
+    QUERY_TIMEOUT,
+    bad_text,
+    read_bad_text,
+    read_query_result,
+)
+from airflow_provider_tinybird.api.sqltext import select_from
 
 T = TypeVar("T")
 
@@ -72,6 +79,21 @@ def endpoint(pipe: str, parameters: Mapping[str, object] | None = None, *, q: st
     :return: rows, columns and statistics. Scope: ``PIPES:READ:<pipe>``.
     """
     return _endpoint(pipe, parameters, q, EndpointFormat.JSON, read_query_result)
+
+
+def count_bad_text(
+    pipe: str, columns: Sequence[str], parameters: Mapping[str, object] | None = None, *, q: str | None = None
+) -> Call[dict[str, int]]:
+    """Count the rows of an endpoint in which the text of a column has bytes that are not UTF-8. ``GET /v0/pipes/{name}.json``.
+
+    :param pipe: name of the pipe.
+    :param columns: names of the columns.
+    :param parameters: as in :func:`endpoint`.
+    :param q: as in :func:`endpoint`.
+    :return: rows by column, those above 0. Scope: ``PIPES:READ:<pipe>``.
+    """
+    sql = select_from(bad_text(columns), q) if q else f"SELECT {bad_text(columns)} FROM _"  # noqa: S608 - quoted
+    return _endpoint(pipe, parameters, sql, EndpointFormat.JSON, lambda reply: read_bad_text(reply, columns))
 
 
 def endpoint_as(
@@ -230,6 +252,7 @@ def _endpoint(
         min_timeout=QUERY_TIMEOUT,
         max_answer=MOST_IN_MEMORY,
         repeat_timeouts=False,
+        format=format.value,
     )
 
 

@@ -15,6 +15,7 @@ from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call, Reply
 from airflow_provider_tinybird.api.encoding import resource_name
 from airflow_provider_tinybird.api.errors import UnreadableAnswerError
+from airflow_provider_tinybird.api.sqltext import identifier, literal
 
 T = TypeVar("T")
 
@@ -65,18 +66,6 @@ def reasons(datasource: str, *, import_id: str = "", seconds: float = 0.0, limit
         f" GROUP BY c__error_column ORDER BY c__rows DESC, c__error_column LIMIT {int(limit)}"
     )
     return _call(sql, datasource, "read the reasons", _reasons)
-
-
-def literal(text: str) -> str:
-    """Write text as a literal of SQL."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def identifier(name: str) -> str:
-    """Write a name as one of SQL, whatever is in it."""
-    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
-    return f"`{escaped}`"
 
 
 def _table(datasource: str) -> str:

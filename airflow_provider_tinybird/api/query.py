@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError, UnreadableAnswerError
+from airflow_provider_tinybird.api.exact_rows import exact_rows
 from airflow_provider_tinybird.api.models import ColumnMeta, QueryResult, RawResult
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.api.sqltext import with_format, without_rows
+from airflow_provider_tinybird.api.sqltext import FormattedSql, identifier, select_from, with_format, without_rows
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def sql(q: str, *, pipeline: str | None = None, parameters: Mapping[str, object]
         raise InvalidInputError(
             f"The SQL asks for FORMAT {formatted.format}, rows need FORMAT JSON: leave the clause out."
         )
-    return _sql(formatted.text, pipeline, parameters, read_query_result)
+    return _sql(formatted, pipeline, parameters, read_query_result)
 
 
 def sql_by_get(q: str, *, pipeline: str | None = None) -> Call[QueryResult]:
@@ -78,7 +79,7 @@ def sql_as(
     formatted = with_format(_text(q), format)
     if formatted.format.lower() == "parquet":
         parameters = {**_TEXT_IN_PARQUET, **(parameters or {})}
-    return _sql(formatted.text, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
+    return _sql(formatted, pipeline, parameters, lambda reply: RawResult(reply.content, formatted.format))
 
 
 def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
@@ -92,7 +93,7 @@ def sql_as_parquet(q: str, *, pipeline: str | None = None) -> Call[RawResult]:
     formatted = with_format(_text(q), "Parquet")
     if formatted.format.lower() != "parquet":
         raise InvalidInputError(f"The SQL asks for FORMAT {formatted.format}, Parquet is needed: leave the clause out.")
-    return _sql(formatted.text, pipeline, _TEXT_IN_PARQUET, lambda reply: RawResult(reply.content, formatted.format))
+    return _sql(formatted, pipeline, _TEXT_IN_PARQUET, lambda reply: RawResult(reply.content, formatted.format))
 
 
 def column_types(q: str, *, pipeline: str | None = None) -> Call[tuple[ColumnMeta, ...]]:
@@ -103,7 +104,7 @@ def column_types(q: str, *, pipeline: str | None = None) -> Call[tuple[ColumnMet
     :return: names and ClickHouse types. Scope: read on each data source and pipe it reads.
     """
     formatted = with_format(without_rows(_text(q)), "JSON")
-    return _sql(formatted.text, pipeline, None, lambda reply: read_query_result(reply).meta)
+    return _sql(formatted, pipeline, None, lambda reply: read_query_result(reply).meta)
 
 
 def format_of(q: str, default: str) -> str:
@@ -124,18 +125,54 @@ def read_query_result(reply: Reply) -> QueryResult:
         raise UnreadableAnswerError(f"Could not {reply.what}: it broke while it was answered: {redact(str(trouble))}")
     if not isinstance(data, list):
         raise UnreadableAnswerError(f"Could not {reply.what}: the answer has no rows but {redact(reply.text)[:500]}")
+    meta = tuple(ColumnMeta(str(item.get("name")), str(item.get("type"))) for item in body.get("meta") or ())
     return QueryResult(
-        data=tuple(data),
-        meta=tuple(ColumnMeta(str(item.get("name")), str(item.get("type"))) for item in body.get("meta") or ()),
+        data=tuple(exact_rows(reply.content, meta, data)),
+        meta=meta,
         rows=int(body.get("rows", len(data))),
         rows_before_limit_at_least=body.get("rows_before_limit_at_least"),
         statistics=body.get("statistics") or {},
+        replaced=_replaced(reply.content, data),
     )
 
 
+def count_bad_text(q: str, columns: Sequence[str], *, pipeline: str | None = None) -> Call[dict[str, int]]:
+    """Count the rows of a SELECT in which the text of a column has bytes that are not UTF-8. ``POST /v0/sql``.
+
+    :param q: the SQL, as in :func:`sql`.
+    :param columns: names of the columns.
+    :param pipeline: as in :func:`sql`.
+    :return: rows by column, those above 0. Scope: read on each data source and pipe it reads.
+    """
+    formatted = with_format(select_from(bad_text(columns), _text(q)), "JSON")
+    return _sql(formatted, pipeline, None, lambda reply: read_bad_text(reply, columns))
+
+
+def bad_text(columns: Sequence[str]) -> str:
+    """The columns of a SELECT that counts such rows, one for each column of another."""
+    return ", ".join(
+        f"countIf(NOT isValidUTF8(toString({identifier(name)}))) AS c{n}" for n, name in enumerate(columns)
+    )
+
+
+def read_bad_text(reply: Reply, columns: Sequence[str]) -> dict[str, int]:
+    """Read what such a SELECT counted."""
+    row = read_query_result(reply).data[0]
+    counts = {name: int(row[f"c{n}"]) for n, name in enumerate(columns)}
+    return {name: rows for name, rows in counts.items() if rows}
+
+
+def _replaced(content: bytes, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    if "\ufffd".encode() not in content and b"\\ufffd" not in content.lower():
+        return ()
+    return tuple({name: None for row in rows for name, value in row.items() if "\ufffd" in str(value)})
+
+
 # By POST: a GET puts the SQL into access logs and meets a limit of about 8 kB on the request line.
-def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, read: Callable[[Reply], T]) -> Call[T]:
-    fields: Pairs = (("q", q),)
+def _sql(
+    q: FormattedSql, pipeline: str | None, parameters: Mapping[str, object] | None, read: Callable[[Reply], T]
+) -> Call[T]:
+    fields: Pairs = (("q", q.text),)
     if pipeline is not None:
         resource_name("pipe", pipeline)
         fields += (("pipeline", pipeline),)
@@ -151,6 +188,7 @@ def _sql(q: str, pipeline: str | None, parameters: Mapping[str, object] | None, 
         min_timeout=QUERY_TIMEOUT,
         max_answer=MOST_IN_MEMORY,
         repeat_timeouts=False,
+        format=q.format,
     )
 
 

@@ -1,4 +1,6 @@
-"""Keep our requests out of httpx's own log lines, which show whole URLs: SQL, parameters and presigned addresses."""
+"""Keep our requests out of the log lines of the HTTP libraries, which show whole URLs (SQL, parameters, presigned addresses) and the
+headers of answers, whatever is in them.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,15 @@ class _NotOurs(logging.Filter):
 
 _filter = _NotOurs()
 
+# A filter is asked for the lines of its own logger only, not for those of the loggers below.
+_LOGGERS = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
+
 
 @contextmanager
 def quiet_httpx() -> Iterator[None]:
-    """Silence httpx's line for the request that is sent inside, in this thread or task only."""
-    logging.getLogger("httpx").addFilter(_filter)  # adding it again changes nothing
+    """Silence the libraries' lines for the request that is sent inside, in this thread or task only."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_filter)  # adding it again changes nothing
     token = _ours.set(True)
     try:
         yield

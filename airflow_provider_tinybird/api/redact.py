@@ -14,9 +14,16 @@ LONGEST = 2000
 _SEARCHED = 4 * LONGEST
 """Characters that are searched: what is cut out makes a text shorter, so that more is needed than is kept."""
 
-_KEY = (
-    r"passw(?:or)?d|passphrase|pwd|secret(?:[_-]?access[_-]?key)?|session[_-]?token|(?:api|account|private|shared[_-]?access)[_-]?key|access[_-]?key(?:[_-]?id)?"
+_KEYS = (
+    r"passw(?:or)?d",
+    "passphrase",
+    "pwd",
+    r"secret(?:[_-]?access[_-]?key)?",
+    r"session[_-]?token",
+    r"(?:api|account|private|shared[_-]?access)[_-]?key",
+    r"access[_-]?key(?:[_-]?id)?",
 )
+_KEY = "|".join(_KEYS)
 _VALUE = r"(\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|[^\s&\"'<>,;]+)"
 
 _TOKEN = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from airflow_provider_tinybird import __version__
 from airflow_provider_tinybird.api import regions
@@ -137,6 +137,8 @@ def region_hint(settings: Settings) -> str | None:
 
 def _split(text: str) -> tuple[SplitResult, int | None]:
     """Take a URL apart and refuse what cannot be the address of an API."""
+    if re.search(r"[\x00-\x1f\x7f]", text):  # some of them would be dropped without a word
+        raise _refusal(text, "it holds a control character")
     if _is_ipv6(text):
         text = f"[{text}]"
     try:
@@ -154,8 +156,10 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
     is_name = re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", host, re.ASCII) is not None and ".." not in host
     if not (is_name or _is_ipv6(host)) or host in ("http", "https"):
         raise _refusal(text, f"{host!r} is no host name" if host else "there is no host in it")
-    if port == 0 or re.search(r"[\s\\]", parts.path):
+    if port == 0 or re.search(r"[\s\\]|%(?:5c|[01]\w|7f)", parts.path, re.IGNORECASE):
         raise _refusal(text, "it cannot be read as a URL")
+    if {".", ".."} & {unquote(part) for part in parts.path.split("/")}:
+        raise _refusal(text, "its path has dots that lead elsewhere")
     return parts, port
 
 

@@ -52,10 +52,32 @@ def without_rows(sql: str) -> str:
 
     :param sql: one SELECT; one that starts with ``%`` stays a template.
     """
-    end, found = _format_clause(sql)
-    text = sql[: found.start() if found else end]
+    return select_from("*", sql, " LIMIT 0")
+
+
+def select_from(columns: str, sql: str, end: str = "") -> str:
+    """SQL that selects from another's result.
+
+    :param columns: what it selects.
+    :param sql: one SELECT; one that starts with ``%`` stays a template.
+    :param end: what follows.
+    """
+    stop, found = _format_clause(sql)
+    text = sql[: found.start() if found else stop]
     percent, text = ("%\n", text.lstrip()[1:]) if text.lstrip().startswith("%") else ("", text)
-    return f"{percent}SELECT * FROM (\n{text}\n) LIMIT 0"  # noqa: S608 - the user's SQL, as it is
+    return f"{percent}SELECT {columns} FROM (\n{text}\n){end}"  # noqa: S608 - the user's SQL, as it is
+
+
+def literal(text: str) -> str:
+    """Write text as a literal of SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def identifier(name: str) -> str:
+    """Write a name as one of SQL, whatever is in it."""
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
 
 
 def _format_clause(sql: str) -> tuple[int, re.Match[str] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_tinybird import connection, deadlines, jobs, outcomes, submissions
@@ -25,7 +25,7 @@ from airflow_provider_tinybird.dataframes import data_frame
 from airflow_provider_tinybird.files import file_format
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.loads import Compression, Delivery, LoadMemory, LoadOptions, LoadResult, load_data
-from airflow_provider_tinybird.results import query_table, write_result
+from airflow_provider_tinybird.results import checked_text, query_table, write_result
 from airflow_provider_tinybird.uploads import upload
 
 if TYPE_CHECKING:
@@ -250,11 +250,13 @@ class TinybirdHook(BaseHook):
         return self.send(pipes.sink(pipe, parameters))
 
     def query(self, sql: str, *, pipeline: str | None = None) -> QueryResult:
-        """Run a SELECT and return its rows.
+        """Run a SELECT and return its rows. Values of ``Decimal`` columns are :class:`decimal.Decimal`.
 
         :param pipeline: name of a pipe that the SQL can read as ``_``.
+        :raises NotTextError: a text has bytes that are not UTF-8, which JSON cannot hold; :meth:`query_df` gives them.
         """
-        return self.send(query.sql(sql, pipeline=pipeline))
+        result = self.send(query.sql(sql, pipeline=pipeline))
+        return checked_text(self.client, result, partial(query.count_bad_text, sql, pipeline=pipeline))
 
     def query_df(self, sql: str, *, pipeline: str | None = None) -> pd.DataFrame:
         """Run a SELECT and return a pandas DataFrame with the types of the columns, time zones included.
@@ -293,12 +295,13 @@ class TinybirdHook(BaseHook):
     def call_endpoint(
         self, pipe: str, parameters: Mapping[str, Any] | None = None, *, q: str | None = None
     ) -> QueryResult:
-        """Call an endpoint and return its rows.
+        """Call an endpoint and return its rows. Values of ``Decimal`` columns are :class:`decimal.Decimal`.
 
         :param parameters: the pipe's parameters.
         :param q: SQL over the result, which is ``_`` in it.
         """
-        return self.send(pipes.endpoint(pipe, parameters, q=q))
+        result = self.send(pipes.endpoint(pipe, parameters, q=q))
+        return checked_text(self.client, result, partial(pipes.count_bad_text, pipe, parameters=parameters, q=q))
 
     def get_job(self, job_id: str) -> Job:
         """Look at a job."""

@@ -100,8 +100,8 @@ class Target:
             f"SELECT `{self.column}` AS id, {of} AS part, count() AS m FROM {table} "  # noqa: S608
             f"WHERE startsWith(`{self.column}`, '{prefix}') GROUP BY id, part"
         )
-        found = self.client.send(query.sql(f"SELECT id, max(m) AS n FROM ({rows}) GROUP BY id")).data  # noqa: S608
-        return {str(row["id"]): int(row["n"]) for row in found}
+        found = query.sql(f"SELECT id, max(m) AS n FROM ({rows}) GROUP BY id")  # noqa: S608
+        return self.client.send(found.then(lambda answer: {str(row["id"]): int(row["n"]) for row in answer.data}))
 
 
 def _column(found: Datasource, name: str) -> Mapping[str, Any]:

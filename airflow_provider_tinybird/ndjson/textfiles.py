@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.ndjson.signatures import other_kind
 
 _PIECE = 1_000_000
 _GZIP = b"\x1f\x8b"
@@ -38,11 +39,11 @@ def pieces_of(data: Any) -> Iterator[bytes | str]:
     """The content of a file, piece by piece, uncompressed.
 
     :param data: a path, or an open file, which is read from where it stands and left open.
-    :raises UnsupportedDataError: it is a Parquet file.
-    :raises EncodeError: it is gzipped, and damaged.
+    :raises UnsupportedDataError: it is a Parquet file, or of another kind that holds no NDJSON.
+    :raises EncodeError: there is no such file, it is a folder, or it is gzipped and damaged.
     """
     if not is_open_file(data):
-        with (data if hasattr(data, "open") else Path(data)).open("rb") as file:
+        with _opened(data) as file:
             yield from pieces_of(file)
         return
     head = data.read(_PIECE)
@@ -51,9 +52,24 @@ def pieces_of(data: Any) -> Iterator[bytes | str]:
         return
     if head[:4] == _PARQUET:
         raise UnsupportedDataError(data, "A Parquet file: give pyarrow.dataset.dataset(path), or append it as a file.")
+    other = other_kind(head[:256], any_text=False) if isinstance(head, bytes) else None
+    if other:
+        raise UnsupportedDataError(data, f"The file is {other}.")
     while head:
         yield head
         head = data.read(_PIECE)
+
+
+def _opened(path: Any) -> Any:
+    try:
+        return (path if hasattr(path, "open") else Path(path)).open("rb")
+    except FileNotFoundError:
+        raise EncodeError(f"there is no file {str(path)!r}; look at the path, which is one of the worker") from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        what = "a folder" if isinstance(error, IsADirectoryError) else f"no file that can be read ({error.strerror})"
+        raise EncodeError(
+            f"{str(path)!r} is {what}; give the path of one file, or a list or a generator of paths"
+        ) from None
 
 
 def _unzipped(file: gzip.GzipFile) -> Iterator[bytes]:

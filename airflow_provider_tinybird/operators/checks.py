@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird.hooks.sql import TinybirdSqlHook
@@ -37,11 +40,34 @@ class _Check(_OnTinybird, common.SQLCheckOperator):
 
 
 class _ValueCheck(_OnTinybird, common.SQLValueCheckOperator):
-    pass
+    """Compares decimals and integers by all of their digits, where Airflow's own makes floats of them."""
+
+    def _to_float(self, records: Sequence[Any]) -> list[Any]:
+        return [one if isinstance(one, int | Decimal) else float(one) for one in records]
+
+    def _get_numeric_matches(self, numeric_records: Sequence[Any], numeric_pass_value_conv: float) -> list[bool]:
+        return [self._matches(one, numeric_pass_value_conv) for one in numeric_records]
+
+    def _matches(self, found: Any, about: float) -> bool:
+        if isinstance(found, float) or not math.isfinite(about):
+            return bool(super()._get_numeric_matches([float(found)], about)[0])  # type: ignore[no-untyped-call]
+        expected, exact = Fraction(self.pass_value), Fraction(found)
+        return abs(exact - expected) <= abs(expected) * Fraction(str(self.tol or 0))
 
 
 class _IntervalCheck(_OnTinybird, common.SQLIntervalCheckOperator):
-    pass
+    """Divides decimals too, where Airflow's own divides a float by one."""
+
+    ratio_formulas: dict[str, Any] = {  # noqa: RUF012 - as in the base class
+        "max_over_min": lambda cur, ref: _ratio(max(cur, ref), min(cur, ref)),
+        "relative_diff": lambda cur, ref: _ratio(abs(cur - ref), ref),
+    }
+
+
+def _ratio(above: Any, below: Any) -> float:
+    if isinstance(above, Decimal) or isinstance(below, Decimal):
+        return float(Fraction(above) / Fraction(below))
+    return float(above / below)
 
 
 class _ColumnCheck(_OnTinybird, common.SQLColumnCheckOperator):

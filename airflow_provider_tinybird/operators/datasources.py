@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import guards, jobs, submissions
+from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.quarantine import quarantine_of
 from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.files import file_format
+from airflow_provider_tinybird.files import file_format, holds_rows
+from airflow_provider_tinybird.magic_bytes import LOOK_AT
 from airflow_provider_tinybird.operators.base import clear_failure
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.imports import TinybirdFileImportOperator
@@ -19,6 +21,7 @@ from airflow_provider_tinybird.uploads import upload
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
     from airflow_provider_tinybird.api.job import Job
+    from airflow_provider_tinybird.counts import RowCounts
 
 
 class TinybirdAppendUrlOperator(TinybirdFileImportOperator):
@@ -58,6 +61,11 @@ class TinybirdAppendUrlOperator(TinybirdFileImportOperator):
             replace_condition=self.replace_condition,
             options=self.import_options(),
         )
+
+    def holds_rows(self, counts: RowCounts) -> bool | None:
+        """Tell it by the bytes that Tinybird read, where these are more than a header can have."""
+        header = {FileFormat.NDJSON: 0, FileFormat.CSV: LOOK_AT}.get(file_format(self.format))
+        return True if header is not None and (counts.bytes or 0) > header else None
 
 
 class TinybirdAppendFileOperator(TinybirdFileImportOperator):
@@ -110,6 +118,10 @@ class TinybirdAppendFileOperator(TinybirdFileImportOperator):
             max_size=self.max_size,
             options=self.import_options(),
         )
+
+    def holds_rows(self, counts: RowCounts) -> bool | None:  # noqa: ARG002
+        """Look at the file again, where it still is."""
+        return holds_rows(self.path, self.format)
 
 
 class TinybirdTruncateOperator(TinybirdGuardedOperator):

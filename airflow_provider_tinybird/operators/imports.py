@@ -125,6 +125,8 @@ class TinybirdFileImportOperator(TinybirdImportOperator):
     :param dialect_escapechar: for CSV: the one character that takes its meaning from the next one (templated).
     :param replace_truncate_when_empty: with ``replace`` and no condition: a file without rows removes all rows, which else
         stay.
+    :param min_rows: as above. Where it is left out, a file that has rows and brings none at all, neither good ones nor bad ones, fails as
+        well: its line ends or its delimiter were guessed wrong. ``min_rows=0`` says that no rows are fine.
     :param skip_incompatible_partition_key: with ``replace``: pass over dependent materialized views whose partition key does
         not go with the condition, where else the replace is refused.
 
@@ -153,6 +155,35 @@ class TinybirdFileImportOperator(TinybirdImportOperator):
         self.dialect_escapechar = dialect_escapechar
         self.replace_truncate_when_empty = replace_truncate_when_empty
         self.skip_incompatible_partition_key = skip_incompatible_partition_key
+
+    def holds_rows(self, counts: RowCounts) -> bool | None:  # noqa: ARG002
+        """Tell whether there were rows in the file, where Tinybird counted none; ``None`` where that is not known."""
+        return None
+
+    def check_rows(self, job: Job, counts: RowCounts) -> None:
+        """Hold the policy on quarantine against the rows, and see that a file which has rows brought some."""
+        super().check_rows(job, counts)
+        nothing = counts.rows == 0 and not counts.quarantine_rows and not counts.invalid_lines
+        # Rows that do not match the condition of a replace are left out, which may be all of them.
+        if (
+            nothing
+            and rows_bound("min_rows", self.min_rows) is None
+            and not (self._replaces and self.replace_condition)
+        ):
+            self._check_why_none(self.holds_rows(counts))
+
+    def _check_why_none(self, has_rows: bool | None) -> None:
+        nothing = (
+            f"0 rows came into data source '{self.datasource}', 0 went to quarantine, and every line could be read"
+        )
+        way_out = "min_rows=0 says that no rows are fine, min_rows=1 that they never are."
+        if has_rows:
+            raise guards.TooFewRowsError(
+                f"The file has rows, and {nothing}. Its line ends or its delimiter may have been guessed wrong: give dialect_new_line "
+                f"(such as '\\r') and dialect_delimiter for CSV, or look at the file. {way_out}"
+            )
+        if has_rows is None:
+            self.log.warning("%s. Whether the file has rows is not known. %s", nothing, way_out)
 
     def import_options(self) -> ImportOptions:
         """Make the options of the request."""

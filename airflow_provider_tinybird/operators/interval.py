@@ -339,8 +339,9 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         for pause in _LOOKS:
             time.sleep(pause)
             sql = f"SELECT countIf({plan.left_over}) AS n, count() - n AS kept FROM {quoted(self.datasource)} WHERE {plan.condition}"  # noqa: S608
-            row = self.hook.send(query(sql)).data[0]
-            left, kept = int(row["n"]), int(row["kept"])
+            left, kept = self.hook.send(
+                query(sql).then(lambda found: (int(found.data[0]["n"]), int(found.data[0]["kept"])))
+            )
             if not left or (plan.agrees(kept) and (kept or not plan.rows)):
                 return left
         raise IntervalNotReplacedError(
@@ -389,5 +390,5 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         )
 
     def _count(self, condition: str) -> int:
-        answer = self.hook.send(query(f"SELECT count() AS n FROM {quoted(self.datasource)} WHERE {condition}"))  # noqa: S608
-        return int(answer.data[0]["n"])
+        rows = query(f"SELECT count() AS n FROM {quoted(self.datasource)} WHERE {condition}")  # noqa: S608
+        return self.hook.send(rows.then(lambda found: int(found.data[0]["n"])))

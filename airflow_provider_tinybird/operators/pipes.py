@@ -212,7 +212,7 @@ class TinybirdPopulateOperator(TinybirdGuardedOperator, TinybirdJobOperator):
 class TinybirdEndpointOperator(TinybirdOperator):
     """Call an endpoint and return its rows, or write them to a file.
 
-    Token scope: ``PIPES:READ:<pipe>``. Returns ``data, meta, rows, rows_before_limit_at_least, statistics``, or
+    Token scope: ``PIPES:READ:<pipe>``. Returns ``data, meta, rows, rows_before_limit_at_least, statistics`` (decimals are text), or
     ``output_path, size`` when the result went to a file.
 
     :param pipe: name of the pipe (templated).

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import quarantine, questions
+from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.bounds import fraction_bound, rows_bound
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
@@ -146,4 +147,4 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
     def _good_rows(self, question: questions.QuarantineQuestion) -> int:
         window = questions.window_of(str(self.column), question.start, question.end)
         sql = f"SELECT count() AS rows_found FROM {questions.table(self.datasource)} WHERE {window}"  # noqa: S608
-        return int(self.hook.query(sql).data[0]["rows_found"])
+        return self.hook.send(query.sql(sql).then(lambda found: int(found.data[0]["rows_found"])))

@@ -17,8 +17,8 @@ class TinybirdQueryOperator(TinybirdOperator):
     """Run a SELECT over data sources and endpoints, and return its rows or write them to a file.
 
     Token scope: read on each data source and pipe it reads. Returns ``data, meta, rows, rows_before_limit_at_least,
-    statistics`` (in a format other than JSON the text is ``data``), or ``output_path, size`` when the result went to a
-    file.
+    statistics`` (decimals are text, with all of their digits; in a format other than JSON the text is ``data``), or
+    ``output_path, size`` when the result went to a file.
 
     :param sql: one SELECT, or the name of a ``.sql`` file (templated).
     :param pipeline: name of a pipe that the SQL can read as ``_`` (templated).

@@ -71,6 +71,20 @@ CASES = (
         shows=lambda found, _: parquet(found) == {"c": ["x"]},
     ),
     Case(
+        query.count_bad_text,
+        ("SELECT unhex('ff') AS s", ["s"]),
+        "POST /v0/sql",
+        b"q=SELECT+countIf%28NOT+isValidUTF8%28toString%28%60s%60%29%29%29+AS+c0+FROM+%28%0ASELECT+unhex%28%27ff%27%29+AS+s%0A%29"
+        b"%0AFORMAT+JSON",
+        shows=lambda found, _: found == {"s": 1},
+    ),
+    Case(
+        pipes.count_bad_text,
+        ("shops", ["shop"]),
+        "GET /v0/pipes/shops.json?q=SELECT+countIf%28NOT+isValidUTF8%28toString%28%60shop%60%29%29%29+AS+c0+FROM+_",
+        shows=lambda found, _: found == {},
+    ),
+    Case(
         query.column_types,
         ("SELECT 1 AS n FORMAT CSV;",),
         "POST /v0/sql",

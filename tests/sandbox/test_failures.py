@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_tinybird import durable
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api.errors import JobCancelledError, JobFailedError, JobTimeoutError, TinybirdError
+from airflow_provider_tinybird.api.transport import Transport
 from airflow_provider_tinybird.operators.datasources import (
     TinybirdAppendFileOperator,
     TinybirdAppendUrlOperator,
@@ -222,7 +223,7 @@ class TestConnection:
         def refuse(_: Any, request: httpx.Request) -> httpx.Response:
             return httpx.Response(403, json={"error": "invalid authentication token"}, request=request)
 
-        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+        monkeypatch.setattr(Transport, "handle_request", refuse)
         connection("https://api.us-east.tinybird.co", token)
         with pytest.raises(AirflowFailException) as caught:
             run_here(COPY, pipe="copy_totals")

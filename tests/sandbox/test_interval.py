@@ -302,7 +302,7 @@ def test_nothing_is_sent_beside_a_job_that_does_not_end(box):
     (box.files / "day.ndjson").write_text('{"at": "2013-01-01 00:00:00", "n": 1, "carrier": "other"}\n')
     other = box.post(f"/v0/datasources?name={name}&mode=append&format=ndjson&url={box.url}/files/day.ndjson")["id"]
     with pytest.raises(TinybirdError, match=f"Nothing was sent.*{other}"):
-        swap(name, utc(2013, 1, 1), utc(2013, 1, 2), hourly(utc(2013, 1, 1), 3), timeout=0.4)
+        swap(name, utc(2013, 1, 1), utc(2013, 1, 2), hourly(utc(2013, 1, 1), 3), timeout=5)
     assert [(job["id"], job["status"]) for job in box.jobs()] == [(other, "working")]
 
 

@@ -257,15 +257,33 @@ class TestRetry:
         store = Store()
         box.plan_job("flights", error="no disk")
         with pytest.raises(JobFailedError, match="no disk"):
-            attempt(store, 1, data=frame(), via="files")
-        attempt(store, 2, data=frame(100), via="files")
+            attempt(store, 1, data=frame(), via="files", mode="replace")
+        attempt(store, 2, data=frame(100), via="files", mode="replace")
         assert box.rows(SUM) == [expected(100)]
+
+    @pytest.mark.parametrize("rows", [None, 100])
+    def test_an_append_that_failed_may_have_written(self, box, rows):
+        """The same rows or corrected ones: nothing tells how many of the first are in."""
+        store = Store()
+        box.plan_job("flights", error="no disk")
+        with pytest.raises(JobFailedError, match="no disk"):
+            attempt(store, 1, data=frame(), via="files")
+        with pytest.raises(AirflowFailException, match="a part of its rows may be in"):
+            attempt(store, 2, data=frame(rows) if rows else frame(), via="files")
+        assert box.count() == 0
 
 
 def test_the_quota_is_a_wait(box, monkeypatch):
     pauses = []
     monkeypatch.setattr(series.time, "sleep", pauses.append)
-    box.fault("/v1/datasources/flights/append", method="POST", status=429, times=8, headers={"Retry-After": "0"})
+    box.fault(
+        "/v1/datasources/flights/append",
+        method="POST",
+        status=429,
+        times=8,
+        body={"error": "slow down"},
+        headers={"Retry-After": "0"},
+    )
     attempt(None, 1, data=frame(), via="files", timeout=600)
     assert box.rows(SUM) == [expected()]
     assert pauses

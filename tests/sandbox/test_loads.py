@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import socket
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
+import misbehaving as wrong
 import pytest
+from misbehaving import misbehaving
 
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
@@ -60,7 +65,36 @@ def batches(box: Any) -> dict[str, int]:
 ALL = [row["n"] for row in ROWS]
 
 
+def gateway(box: Any, lost: int, status: int) -> wrong.Behaviour:
+    """A gateway in front of the sandbox: the first answers to events are lost behind it, and it says what gateways say."""
+    left = [lost]
+    host = urlsplit(box.url)
+
+    def behave(peer: wrong.Peer) -> None:
+        peer.read_head()
+        peer.read_body()
+        head = re.sub(rb"(?im)^connection:.*\r\n", b"", peer.head)
+        with socket.create_connection((host.hostname, host.port)) as behind:
+            behind.sendall(head + b"\r\nConnection: close\r\n\r\n" + peer.body)
+            answer = b"".join(iter(lambda: behind.recv(65536), b""))
+        if left[0] and head.startswith(b"POST /v0/events"):
+            left[0] -= 1
+            text = b"upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+            answer = f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode() + text
+        peer.connection.sendall(answer)
+
+    return behave
+
+
 class TestExactlyOnce:
+    @pytest.mark.parametrize("status", [413, 429, 502, 503])
+    def test_pages_of_a_gateway_double_nothing(self, box, bodies, connection, status):
+        with misbehaving(gateway(box, 2, status)) as server:
+            connection(server.url, box.token)
+            result = load()
+        assert in_it(box) == ALL
+        assert result["successful_rows"] == 30
+
     def test_each_row_carries_the_id_of_its_batch(self, box, bodies):
         result = load()
         assert in_it(box) == ALL

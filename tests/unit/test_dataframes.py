@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from decimal import Decimal
 from uuid import UUID
 
@@ -85,3 +86,60 @@ def test_nested():
     kind = pa.list_(pa.struct([("m", pa.map_(pa.string(), pa.int64()))]))
     made = frame({"v": "Array(Tuple(m Map(String, Int64)))"}, v=pa.array([[{"m": [("k", 1)]}], None], kind))
     assert made["v"].tolist() == [[{"m": {"k": 1}}], None]
+
+
+def test_nested_as_at_the_top():
+    address = pa.list_(pa.uint32())
+    huge = pa.map_(pa.string(), pa.binary(16))
+    made = frame(
+        {
+            "a": "Array(Nullable(IPv4))",
+            "m": "Map(String, Int128)",
+            "t": "Tuple(e Enum8('x),y' = 1), d DateTime('Asia/Tokyo'))",
+        },
+        a=pa.array([[16909060, None], None, []], address),
+        m=pa.array([[("k", (5).to_bytes(16, "little"))], [], None], huge),
+        t=pa.array([{"e": 1, "d": 0}, None, {"e": 1, "d": 1}], pa.struct([("e", pa.int8()), ("d", pa.uint32())])),
+    )
+    assert made["a"].tolist() == [["1.2.3.4", None], None, []]
+    assert made["m"].tolist() == [{"k": 5}, {}, None]
+    assert [one and one["e"] for one in made["t"]] == ["x),y", None, "x),y"]
+    assert str(made["t"][0]["d"].tzinfo) == "Asia/Tokyo"
+
+
+def test_slices_of_nested_columns():
+    kind = pa.list_(pa.struct([("a", pa.uint32())]))
+    column = pa.array([[{"a": 1}], [{"a": 2}, None], None, [{"a": 4}]], kind).slice(1, 2)
+    made = frame({"v": "Array(Tuple(a IPv4))"}, v=column)
+    assert made["v"].tolist() == [[{"a": "0.0.0.2"}, None], None]
+
+
+def test_bytes_deep_inside_make_all_of_their_place_bytes():
+    """Also where only a later part of the column has them; other places stay text."""
+    kind = pa.struct([("a", pa.list_(pa.binary())), ("b", pa.binary())])
+    first, second = pa.array([{"a": [b"x"], "b": b"y"}], kind), pa.array([{"a": [b"\xff"], "b": "é".encode()}], kind)
+    made = frame({"v": "Tuple(a Array(String), b String)"}, v=pa.chunked_array([first, second]))
+    assert made["v"].tolist() == [{"a": [b"x"], "b": "y"}, {"a": [b"\xff"], "b": "é"}]
+
+
+def test_without_types_text_that_is_no_text_is_bytes():
+    bad = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    made = frame(v=bad, w=pa.ListArray.from_arrays([0, 1], bad))
+    assert made["v"].tolist() == [b"\xff"]
+    assert made["w"].tolist() == [[b"\xff"]]
+
+
+def test_geometries():
+    """As well-known binary, of either byte order, and as the tuples that they are."""
+    little = b"\x01" + struct.pack("<Idd", 1, 1.5, 2.5)
+    big = b"\x00" + struct.pack(">Idd", 1, 3.5, 4.5)
+    pairs = pa.struct([("1", pa.float64()), ("2", pa.float64())])
+    made = frame(
+        {"p": "Point", "q": "Point", "r": "Array(Ring)"},
+        p=pa.array([little, big, None]),
+        q=pa.array([{"1": 1.5, "2": 2.5}, None, None], pairs),
+        r=pa.array([[[{"1": 1.0, "2": 2.0}]], [[]], []], pa.list_(pa.list_(pairs))),
+    )
+    assert made["p"].tolist() == [(1.5, 2.5), (3.5, 4.5), None]
+    assert made["q"].tolist() == [(1.5, 2.5), None, None]
+    assert made["r"].tolist() == [[[(1.0, 2.0)]], [[]], []]

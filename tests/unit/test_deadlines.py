@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_tinybird import deadlines, jobs
+from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api import pipes
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.settings import Settings, Token
 from airflow_provider_tinybird.conditions import Finding
+from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
+from airflow_provider_tinybird.operators.load import TinybirdLoadOperator
 from airflow_provider_tinybird.operators.pipes import TinybirdCopyOperator, TinybirdCopyRangeOperator
+from airflow_provider_tinybird.operators.series import ImportPace
 from airflow_provider_tinybird.outcomes import Ending, Outcome
 from airflow_provider_tinybird.questions import enough_rows
 from airflow_provider_tinybird.sensors.datasources import TinybirdRowsSensor
@@ -30,7 +34,7 @@ from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
 LATE = 15.0
 """Seconds behind its timeout at which a task has to be over."""
 
-TIMEOUT = 3.0
+TIMEOUT = 1.5
 
 
 class Deaf:
@@ -113,8 +117,16 @@ def ended(run: Callable[[], Any]) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("answered", ANSWERS)
-@pytest.mark.parametrize("mode", ["append", "replace"])
+@pytest.mark.parametrize(
+    ("answered", "mode"),
+    [
+        ("nothing", "append"),
+        ("nothing", "replace"),
+        ("the submit", "append"),
+        ("submit and looks", "append"),
+        ("all but counts", "append"),
+    ],
+)
 def test_a_copy(deaf, answered, mode):
     deaf.answers = ANSWERS[answered]
     began = time.time()
@@ -124,9 +136,10 @@ def test_a_copy(deaf, answered, mode):
     assert max(submits) < began + TIMEOUT + 1  # nothing is started behind the deadline
 
 
-def test_a_range_of_many_windows_at_once(deaf):
+@pytest.mark.parametrize("answered", ["nothing", "the submit"])
+def test_a_range_of_many_windows_at_once(deaf, answered):
     """The looks at one job, and its cancel, do not use up the time of another."""
-    deaf.answers = ANSWERS["the submit"]
+    deaf.answers = ANSWERS[answered]
     operator = TinybirdCopyRangeOperator(
         task_id="t", pipe="daily", start="2026-01-01", end="2026-01-06", concurrency=5, timeout=TIMEOUT, poll_interval=0.3
     )  # fmt: skip
@@ -199,6 +212,39 @@ def test_a_task_that_comes_back_from_the_triggerer_at_its_deadline(deaf):
     operator = TinybirdCopyOperator(task_id="t", pipe="daily", timeout=TIMEOUT, deferrable=True)
     ended(lambda: operator.execute_complete({}, outcome.to_payload()))
     assert time.time() - now < LATE
+
+
+def test_the_pace_of_imports_does_not_outlast_the_deadline():
+    """The quota's minute is longer than a task may have left."""
+    pace = ImportPace(1)
+    began = time.monotonic()
+    for _ in range(2):
+        pace.wait(time.time() + 0.5)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("kind", ["load", "interval", "truncating load"])
+def test_a_series(deaf, kind):
+    """What is asked before the first submit, which nothing answers here either."""
+    rows = [{"day": "2026-01-01", "v": 1}]
+    made: Any = {
+        "load": lambda **how: TinybirdLoadOperator(data=rows, via="files", **how),
+        "truncating load": lambda **how: TinybirdLoadOperator(data=[], mode="replace", on_empty="delete", **how),
+        "interval": lambda **how: TinybirdReplaceIntervalOperator(
+            data=rows, column="day", start="2026-01-01", end="2026-01-02", **how
+        ),
+    }[kind]
+    operator = made(task_id="t", datasource="d", timeout=TIMEOUT, poll_interval=0.3)
+    assert ended(lambda: operator.execute({})) < TIMEOUT + LATE
+
+
+def test_an_interval_reads_on_unknown(tinybird):
+    operator = TinybirdReplaceIntervalOperator(
+        task_id="t", datasource="d", column="day", data=[], start="2026-01-01", end="2026-01-02", on_unknown="resubmitt"
+    )
+    with pytest.raises(AirflowFailException, match="on_unknown='resubmitt' is not known"):
+        operator.execute({})
+    assert tinybird.requests == []
 
 
 class TestTheViewOfAClient:

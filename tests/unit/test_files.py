@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_tinybird._compat import ObjectStoragePath
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import FileFormat
-from airflow_provider_tinybird.files import file_format, file_to_send, file_to_write
+from airflow_provider_tinybird.files import file_format, file_to_send, file_to_write, holds_rows
 
 
 class TestFileToSend:
@@ -155,3 +155,91 @@ def _write_and_break(path: Path | str) -> None:
     with file_to_write(path) as file:
         file.write(b"new")
         raise KeyError
+
+
+@pytest.mark.parametrize(
+    "name", ["what?.csv", "a?b=c.csv", "?.csv", "x#1.csv", "50%.csv", "a b*[1].csv", "é.csv", "a?.csv.gz"]
+)
+@pytest.mark.parametrize("kind", ["{}", "file://{}"])
+def test_any_name_that_a_file_can_have(tmp_path, name, kind):
+    content = gzip.compress(b"a,b\n1,2\n") if name.endswith(".gz") else b"a,b\n1,2\n"
+    place = _written(tmp_path / name, content)
+    file = file_to_send(kind.format(place))
+    assert (file.name, file.size, file.format) == (name, len(content), FileFormat.CSV)
+    assert b"".join(file.as_body().chunks()) == content
+
+
+def test_a_version_in_a_url_does_not_belong_to_the_name():
+    from airflow_provider_tinybird.files import _name
+
+    assert _name("s3://bucket/day.csv?versionId=1") == "day.csv"
+    assert _name("s3://bucket/day.csv.gz?versionId=a/b.c") == "day.csv.gz"
+    assert _name("s3://bucket/what?.csv") == "what?.csv"
+
+
+def test_a_path_that_goes_through_a_file(tmp_path):
+    _written(tmp_path / "a.csv", b"a")
+    for path in (tmp_path / "a.csv" / "b.csv", tmp_path / ("x" * 300 + ".csv")):
+        with pytest.raises(InvalidInputError, match=r"no file|cannot be read"):
+            file_to_send(path)
+
+
+ROWS = [
+    ("a.csv", b"a,b\n1,2\n", True),
+    ("a.csv", b"a,b\n", False),
+    ("a.csv", b"a,b", False),
+    ("a.csv", b"\xef\xbb\xbfa,b\r\n\r\n  \n", False),
+    ("a.csv", b"a,b\r1,2\r", True),
+    ("a.csv", b'"a\nb","c ""d"""\n', False),
+    ("a.csv", b'"a\nb"\n"c"\n', True),
+    ("a.csv", b"x," * 50_000, True),
+    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n"), True),
+    ("a.csv.gz", gzip.compress(b"a,b\n"), False),
+    ("a.ndjson", b'{"a":1}', True),
+    ("a.ndjson", b"\n \n", False),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), ROWS)
+def test_whether_a_file_holds_rows(tmp_path, name, content, expected):
+    assert holds_rows(_written(tmp_path / name, content)) is expected
+
+
+def test_whether_a_parquet_file_holds_rows(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for number in (0, 3):
+        pq.write_table(pa.table({"a": list(range(number))}), tmp_path / "a.parquet")
+        assert holds_rows(tmp_path / "a.parquet") is (number > 0)
+    assert holds_rows(_written(tmp_path / "a.parquet", b"PAR1 and more")) is None
+    assert holds_rows(tmp_path / "gone.csv") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (b"a,b\r1,x\r2,y\r", True),
+        (b"a,b\r1,x", True),
+        (gzip.compress(b"a,b\r1,x\r2,y\r"), True),
+        (b'\xef\xbb\xbf"a\nb"\r1\r', True),
+        (b"a,b\r\n1,x\r\n", False),
+        (b"a,b\n1,x\n", False),
+        (b'a,"b\rc"\n1,"x\ry"\n', False),
+        (b'"b\rc"', False),
+        (b"a,b\r", False),
+        (b"a,b", False),
+    ],
+)
+def test_lines_that_end_with_carriage_returns_alone(tmp_path, content, refused):
+    file = file_to_send(_written(tmp_path / "a.csv", content))
+    file.check_line_ends("\r")
+    if refused:
+        with pytest.raises(InvalidInputError, match=r"Nothing was sent: .*dialect_new_line='\\r'"):
+            file.check_line_ends(None)
+    else:
+        file.check_line_ends(None)
+
+
+def test_only_csv_has_a_dialect(tmp_path):
+    file_to_send(_written(tmp_path / "a.ndjson", b'{"a":1}\r{"a":2}\r')).check_line_ends(None)

@@ -105,7 +105,7 @@ def test_classifiers_are_known_and_say_what_it_is_for(metadata: email.message.Me
 def test_run_time_dependencies_are_few_and_have_no_upper_caps(metadata: email.message.Message) -> None:
     requirements = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
     always = [r for r in requirements if r.marker is None]
-    assert {r.name for r in always} == {"apache-airflow", "httpx", "tenacity", "pyarrow", "pandas"}
+    assert {r.name for r in always} == {"apache-airflow", "httpx", "httpcore", "tenacity", "pyarrow", "pandas"}
     assert {spec.operator for r in requirements for spec in r.specifier} == {">="}
     assert {r.name for r in requirements if r.marker} >= {"chdb-core", "starlette", "uvicorn"}
     assert metadata["Requires-Python"] == ">=3.11"

@@ -352,6 +352,11 @@ class TestAJobThatIsLookedForInTheList:
         others[-1]["created_at"] = "2026-01-01 00:00:00"
         assert start(Server(jobs=others, submits=1), None, append_url(), is_retry=True) == "submit"
 
+    def test_a_run_whose_start_is_not_known(self):
+        date = f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S} GMT"
+        found = start(Server(submits=1, date=date), None, append_url(), is_retry=True, first_started_at=0.0)
+        assert found == "submit"
+
     def test_an_attempt_that_is_older_than_the_list(self):
         since = time.time() - 3 * 86400
         assert start(Server(submits=1), None, append_url(), is_retry=True, first_started_at=since) == "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,15 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_tinybird.api import pipes, query
-from airflow_provider_tinybird.api.client import Client, Downloaded
-from airflow_provider_tinybird.api.errors import BadRequestError, ConnectionFailedError, QueryTimeoutError, ServerError
+from airflow_provider_tinybird.api.client import AsyncClient, Client, Downloaded
+from airflow_provider_tinybird.api.errors import (
+    BadRequestError,
+    ConnectionFailedError,
+    QueryBrokeError,
+    QueryTimeoutError,
+    ServerError,
+    UnreadableAnswerError,
+)
 from airflow_provider_tinybird.api.models import EndpointFormat
 from airflow_provider_tinybird.api.settings import Settings, Token
 
@@ -146,3 +154,43 @@ def test_endpoints_download_too(raw_server, client, sinks):
     raw_server.behaviours = [raw_server.reply("200 OK", b"PAR1")]
     client.download(pipes.endpoint_as("p", EndpointFormat.PARQUET, {"day": "2024-01-01"}), sinks)
     assert raw_server.requests[0].startswith(b"GET /v0/pipes/p.parquet?day=2024-01-01 HTTP/1.1\r\n")
+
+
+EXCEPTION = b"Code: 241. DB::Exception: Memory limit exceeded (MEMORY_LIMIT_EXCEEDED)"
+BLOCK = b"\r\n__exception__\r\ndngjzjnxkvlwkeua\r\n" + EXCEPTION + b"\n72 dngjzjnxkvlwkeua\r\n__exception__\r\n"
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("words", [EXCEPTION + b"\n", BLOCK])
+def test_an_exception_at_the_end_fails_at_once_and_tells_the_sink(raw_server, client, sinks, end, words):
+    """Newer versions of ClickHouse cut the connection after it: what is said is the exception, not the connection."""
+    raw_server.behaviours = [chunked(b"a,b\n", words, end=end)] * 4
+    with pytest.raises(QueryBrokeError, match=r"MEMORY_LIMIT_EXCEEDED\)\. The rows before that are not all"):
+        client.download(CALL, sinks)
+    assert (sinks.opened, sinks.failed, len(raw_server.requests)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_same_of_an_answer_that_is_taken_into_memory(raw_server, client, end, is_async):
+    raw_server.behaviours = [chunked(b"a,b\n", BLOCK, end=end)] * 4
+
+    async def ask() -> None:
+        async with AsyncClient(client.settings) as other:
+            await other.send(CALL)
+
+    with pytest.raises(QueryBrokeError, match=r"MEMORY_LIMIT_EXCEEDED"):
+        asyncio.run(ask()) if is_async else client.send(CALL)
+    assert len(raw_server.requests) == 1
+
+
+@pytest.mark.parametrize("format", ["Parquet", "JSON", "JSONEachRow"])
+def test_an_answer_without_the_end_of_its_format(raw_server, client, sinks, format):
+    """Under HTTP/1.0 a connection that is cut looks like the end."""
+    body = b'PAR1{"data":[{"a":1'
+    raw_server.behaviours = [
+        lambda connection: (connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body), connection.close())
+    ]
+    with pytest.raises(UnreadableAnswerError, match=rf"er {len(body)} by"):
+        client.download(query.sql_as("SELECT 1", format), sinks)
+    assert sinks.failed == 1

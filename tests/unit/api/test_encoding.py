@@ -137,7 +137,27 @@ def test_reserved_words(word, kind):
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "\n", None, 5, "a b", "a/b", "a?b", "a#b", "a%20b", "a\n", ".", "..", "a\tb"]
+    "name",
+    [
+        "",
+        " ",
+        "\n",
+        None,
+        5,
+        "a b",
+        "a/b",
+        "a?b",
+        "a#b",
+        "a%20b",
+        "a\n",
+        ".",
+        "..",
+        "a\tb",
+        "a\x00b",
+        "a\\b",
+        "\x7f",
+        "a\x1b[0m",
+    ],
 )
 def test_impossible_names(name):
     with pytest.raises(InvalidInputError):

@@ -152,10 +152,22 @@ def test_list_with_every_filter(wire):
 
 @pytest.mark.parametrize(("make", "verb"), [(jobs.cancel_job, "cancel"), (jobs.retry_job, "retry")])
 def test_cancel_and_retry_have_no_body(wire, make, verb):
-    wire.answers({"id": "new", "status": "cancelled"})
-    assert wire.send(make("J")).id == "new"
+    new = "J" if verb == "cancel" else "new"
+    wire.answers({"id": new, "status": "cancelled"})
+    assert wire.send(make("J")).id == new
     sent = wire.only
     assert (sent.method, sent.target, sent.body) == ("POST", f"/v0/jobs/J/{verb}", b"")
+
+
+@pytest.mark.parametrize("make", [jobs.get_job, jobs.cancel_job])
+@pytest.mark.parametrize("key", ["id", "job_id", "import_id"])
+def test_the_answer_about_another_job_says_nothing_of_this_one(wire, make, key):
+    wire.answers(
+        {"id": "other", "job_id": "another", "status": "done"}, {"id": "x", "job_id": "y", key: "0aB", "status": "done"}
+    )
+    with pytest.raises(UnreadableAnswerError, match="about another job, 'another'"):
+        wire.send(make("0Ab"))
+    assert wire.send(make("0Ab")).status is JobStatus.DONE
 
 
 def test_a_job_that_cannot_be_cancelled(wire):
@@ -314,5 +326,5 @@ def test_a_job_that_is_forgotten_is_found_in_the_log(wire):
     assert (job.id, job.kind, job.status, job.error) == ("J", "copy", JobStatus.ERROR, "broken")
     assert wire.sent[0].target == "/v0/sql"
     assert "FROM tinybird.jobs_log WHERE job_id = 'J' " in dict(wire.sent[0].form)["q"]
-    assert wire.send(jobs.get_job_from_log("J'\\")) is None
-    assert "job_id = 'J\\'\\\\' " in dict(wire.sent[1].form)["q"]
+    assert wire.send(jobs.get_job_from_log("J'")) is None
+    assert "job_id = 'J\\'' " in dict(wire.sent[1].form)["q"]

@@ -71,7 +71,7 @@ def test_endpoint_parameters(wire):
 @pytest.mark.parametrize("format", EndpointFormat)
 def test_formats(wire, format):
     """Trap: the parser follows what was asked for, not the Content-Type."""
-    content = b'{"c": 1}\n{"c": 2}\n'
+    content = b"PAR1PAR1" if format is EndpointFormat.PARQUET else b'{"c": 1}\n{"c": 2}\n'
     wire.answers((200, content, {"Content-Type": "application/json"}))
     result = wire.send(pipes.endpoint_as("p", format))
     assert wire.only.target == f"/v0/pipes/p.{format.value}"

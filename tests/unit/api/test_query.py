@@ -55,10 +55,11 @@ def test_parameters_cannot_change_the_request(name):
     [("SELECT 1", "CSVWithNames"), ("SELECT 1 FORMAT TSV", "TSV"), ("SELECT 1 format Parquet;", "Parquet")],
 )
 def test_sql_as(wire, sql, format):
-    wire.answers((200, b"1\n", {"Content-Type": "application/json"}))
+    content = b"PAR1PAR1" if format == "Parquet" else b"1\n"
+    wire.answers((200, content, {"Content-Type": "application/json"}))
     result = wire.send(query.sql_as(sql, "CSVWithNames"))
     assert dict(wire.only.form)["q"].upper().endswith(f"FORMAT {format.upper()}")
-    assert (result.content, result.format) == (b"1\n", format)
+    assert (result.content, result.format) == (content, format)
     assert query.format_of(sql, "CSVWithNames") == format
 
 

@@ -50,7 +50,10 @@ TABLE = [
     ("key AKIA0123456789ABCDEF", "key ***"),
     ("-----BEGIN RSA PRIVATE KEY-----\nMII5ec3e7\n-----END", "-----BEGIN RSA PRIVATE KEY-----***-----END"),
     ("https://u:p@ss@h/p", "https://***@h/p"),
-    ("basic authentication is needed; the bearer of this is me", "basic authentication is needed; the bearer of this is me"),
+    (
+        "basic authentication is needed; the bearer of this is me",
+        "basic authentication is needed; the bearer of this is me",
+    ),
     ("Invalid authentication token: send one", "Invalid authentication token: send one"),
     ("column token is missing, primary key day", "column token is missing, primary key day"),
     ("https://docs.example/a#b", "https://docs.example/a#b"),
@@ -131,7 +134,9 @@ SECRETS = [
 ]
 
 
-@given(st.integers(0, 9000), st.sampled_from(["x", "x ", "a.", "a/", "https://a/ ", "\u00e9"]), st.sampled_from(SECRETS))
+@given(
+    st.integers(0, 9000), st.sampled_from(["x", "x ", "a.", "a/", "https://a/ ", "\u00e9"]), st.sampled_from(SECRETS)
+)
 def test_a_secret_across_a_cut_leaves_nothing(before, filling, secret):
     """Wherever the cut is: within its mark, within the secret, behind it."""
     text, *parts = secret

@@ -295,7 +295,9 @@ def test_the_callers_deadline_counts_where_it_is_earlier(wire):
 @each(READ, IDEMPOTENT, ONCE)
 def test_nothing_is_sent_after_the_deadline(wire, call, good):
     wire.answers()
-    with pytest.raises(ConnectionFailedError, match=r"deadline was over before it was sent\. Nothing was sent") as caught:
+    with pytest.raises(
+        ConnectionFailedError, match=r"deadline was over before it was sent\. Nothing was sent"
+    ) as caught:
         wire.send(call, deadline=time.monotonic() - 1)
     assert (caught.value.sent, caught.value.timed_out) == (False, True)
     assert wire.sent == []

@@ -24,6 +24,7 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.job import Job, JobStatus
 from airflow_provider_tinybird.api.models import EventsResult
+from airflow_provider_tinybird.api.transport import Transport
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
 ROWS = {"meta": [{"name": "n", "type": "UInt64"}], "data": [{"n": 1}], "rows": 1, "statistics": {}}
@@ -248,7 +249,7 @@ class TestConnection:
         def answer(_: Any, request: httpx.Request) -> httpx.Response:
             return httpx.Response(403, json={"error": "invalid authentication token"}, request=request)
 
-        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+        monkeypatch.setattr(Transport, "handle_request", answer)
         connection("https://api.us-east.tinybird.co", tinybird.token)
         worked, said = TinybirdHook().test_connection()
         assert not worked

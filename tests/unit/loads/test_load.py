@@ -20,7 +20,9 @@ from airflow_provider_tinybird.api.errors import (
     InvalidInputError,
     PayloadTooLargeError,
     RateLimitedError,
+    ServerError,
 )
+from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, Token
 from airflow_provider_tinybird.loads import (
     Compression,
@@ -31,6 +33,7 @@ from airflow_provider_tinybird.loads import (
     load_data,
 )
 from airflow_provider_tinybird.loads import send_batches as send
+from airflow_provider_tinybird.loads.books import NoBooks
 from airflow_provider_tinybird.loads.load import Load
 from airflow_provider_tinybird.ndjson import batches
 
@@ -331,6 +334,112 @@ class TestTooLarge:
             send_batches(client, batches(rows(2)))
         assert not isinstance(caught.value, PayloadTooLargeError)
         assert [numbers(request.body) for request in tinybird.requests] == [[0, 1], [0]]
+
+
+PAGES = [302, 400, 401, 403, 404, 408, 413, 421, 422, 425, 429, 499, 500, 502, 503, 504, 520, 524]
+
+
+class Stores:
+    """Takes the rows, and answers the first requests with the page of a gateway that lost sight of it."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.rows: list[int] = []
+
+    def __call__(self, request: Any) -> Any:
+        self.rows += numbers(request.body)
+        return self.answers.pop(0) if self.answers else accept(request)
+
+
+class TestGateways:
+    """A page of something in between says nothing of what became of the rows, whatever its status."""
+
+    @pytest.mark.parametrize("status", PAGES)
+    @pytest.mark.parametrize(
+        "page", ["<html>nginx</html>", b"", {"message": "upstream"}], ids=["html", "empty", "json"]
+    )
+    def test_at_most_once_stops(self, client, tinybird, naps, status, page):
+        stores = Stores((status, page))
+        tinybird.on(EVENTS, stores)
+        client.policy = RetryPolicy(max_retries=5)
+        with pytest.raises(
+            LoadInterruptedError, match=rf"Unknown whether they are in: rows 0 to 1 .*HTTP {status} was answered"
+        ) as caught:
+            send_batches(client, two_by_two(4))
+        assert stores.rows == [0, 1]
+        assert not caught.value.retry_can_help
+        assert naps == []
+
+    @pytest.mark.parametrize("status", PAGES)
+    def test_at_least_once_goes_on(self, client, tinybird, naps, status):
+        stores = Stores((status, "page"))
+        tinybird.on(EVENTS, stores)
+        result = send_batches(client, two_by_two(4), delivery=Delivery.AT_LEAST_ONCE, max_in_flight=1)
+        assert (sorted(set(stores.rows)), result.successful_rows) == ([0, 1, 2, 3], 4)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_words_of_tinybirds_own_say_that_nothing_was_taken(self, client, tinybird, naps, status):
+        client.policy = RetryPolicy(max_retries=3)
+        tinybird.on(EVENTS, (status, {"error": "busy"}, {"Retry-After": "7"}), (status, {"error": "busy"}), accept)
+        assert send_batches(client, two_by_two(4)).successful_rows == 4
+        assert first_rows(tinybird) == [0, 0, 0, 2]
+        assert naps[0] == 7.0
+        assert 1.0 <= naps[1] <= 1.5
+
+    def test_they_are_waited_for_no_more_often_than_the_connection_says(self, client, tinybird, naps):
+        client.policy = RetryPolicy(max_retries=2)
+        tinybird.on(EVENTS, (503, {"error": "busy"}))
+        with pytest.raises(ServerError, match="busy"):
+            send_batches(client, two_by_two(4))
+        assert len(tinybird.requests) == 3
+
+    def test_a_wait_beyond_the_policy_fails_at_once(self, client, tinybird, naps):
+        client.policy = RetryPolicy(max_retries=5)
+        tinybird.on(EVENTS, (429, {"error": "busy"}, {"Retry-After": "301"}))
+        with pytest.raises(RateLimitedError, match="busy"):
+            send_batches(client, two_by_two(4))
+        assert (len(tinybird.requests), naps) == (1, [])
+
+    def test_each_sending_is_an_entry_of_the_books(self, client, tinybird, naps):
+        """Nothing below the books sends anything a second time."""
+
+        class Journal(NoBooks):
+            def __init__(self) -> None:
+                self.entries: list[str] = []
+
+            def about_to_send(self, piece: Any) -> None:
+                self.entries.append(f"{piece.first_row} goes, {len(tinybird.requests)} went")
+
+            def not_in(self, piece: Any) -> None:
+                self.entries.append(f"{piece.first_row} was refused")
+
+        client.policy = RetryPolicy(max_retries=3)
+        tinybird.on(EVENTS, (429, {"error": "busy"}), (503, {"error": "busy"}), accept)
+        journal = Journal()
+        send(client, "flights", two_by_two(2), options=LoadOptions(max_in_flight=1), books=journal)
+        assert journal.entries == [
+            "0 goes, 0 went",
+            "0 was refused",
+            "0 goes, 1 went",
+            "0 was refused",
+            "0 goes, 2 went",
+        ]
+
+    def test_a_413_of_another_is_cut_where_rows_may_be_doubled(self, client, tinybird, naps):
+        tinybird.on(EVENTS, lambda request: accept(request) if len(request.body) <= ROW * 2 else (413, "<html>"))
+        with pytest.raises(LoadInterruptedError, match="HTTP 413 was answered"):
+            send_batches(client, batches(rows(8)))
+        assert len(tinybird.requests) == 1
+        result = send_batches(client, batches(rows(8)), delivery=Delivery.AT_LEAST_ONCE, max_in_flight=1)
+        assert result.successful_rows == 8
+
+    @pytest.mark.parametrize("counted", [3, 99_999_999])
+    def test_more_rows_than_were_sent_are_no_count(self, client, tinybird, counted):
+        tinybird.on(EVENTS, {"successful_rows": counted, "quarantined_rows": 0})
+        with pytest.raises(
+            LoadInterruptedError, match=f"{counted} are in and 0 in quarantine: these are more than were sent"
+        ):
+            send_batches(client, two_by_two(2))
 
 
 class TestAtLeastOnce:

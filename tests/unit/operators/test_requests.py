@@ -310,11 +310,11 @@ class TestReads:
         run(TinybirdEndpointOperator, pipe="top", parameters={"ids": list(range(5000))})
         assert tinybird.only.form["ids"].startswith("0,1,2,3")
 
-    @pytest.mark.parametrize("format", ["csv", "ndjson", "prometheus"])
-    def test_endpoint_as_text(self, tinybird, format):
-        tinybird.on(f"GET /v0/pipes/top.{format}", (200, b"text"))
+    @pytest.mark.parametrize(("format", "text"), [("csv", "text"), ("ndjson", '{"a":1}'), ("prometheus", "text")])
+    def test_endpoint_as_text(self, tinybird, format, text):
+        tinybird.on(f"GET /v0/pipes/top.{format}", (200, text.encode()))
         value = run(TinybirdEndpointOperator, pipe="top", format=format)
-        assert value["data"] == "text"
+        assert value["data"] == text
         assert set(value) == RESULT_KEYS
 
     def test_endpoint_to_a_file(self, tinybird, tmp_path):
