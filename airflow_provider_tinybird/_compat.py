@@ -6,14 +6,16 @@ path that still works is no way out: it warns on newer versions, and all warning
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+log = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
     from airflow.sdk import (
         BaseHook,
         BaseOperator,
@@ -118,8 +120,50 @@ class TaskStateStore(Protocol):
 
 
 def task_state_store(context: Mapping[str, Any] | Context) -> TaskStateStore | None:
-    """Return the task instance's store, or ``None`` where Airflow has none (before 3.3)."""
-    return cast("TaskStateStore | None", context.get("task_state_store"))
+    """Return the task instance's store, or ``None`` where Airflow has none (before 3.3).
+
+    What was stored before the task was cleared is not seen.
+    """
+    store = cast("TaskStateStore | None", context.get("task_state_store"))
+    life = _life(context.get("ti"))
+    return _StoreOfOneLife(store, life) if store is not None and life else store
+
+
+def _life(ti: Any) -> str:
+    """Return text that a retry leaves alone and a clear changes; empty where there is none.
+
+    A clear gives the task instance another trace context, with or without tracing. ``max_tries`` shows a clear too, but not that of a
+    task that runs: Airflow lets it end and then retries it, as if it had failed.
+    """
+    carrier = getattr(ti, "context_carrier", None)
+    return str(carrier.get("traceparent") or "") if isinstance(carrier, Mapping) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreOfOneLife:
+    """A store that shows nothing of what was written before the last clear of the task.
+
+    :param store: Airflow's.
+    :param life: what a clear changes.
+    """
+
+    store: TaskStateStore
+    life: str
+
+    def get(self, key: str) -> Any:
+        found = self.store.get(key)
+        if not isinstance(found, Mapping) or "life" not in found:
+            return found
+        if found["life"] != self.life:
+            log.info("This task was cleared since it stored '%s': it runs afresh.", key)
+            return None
+        return {name: value for name, value in found.items() if name != "life"}
+
+    def set(self, key: str, value: Any) -> None:
+        self.store.set(key, {**value, "life": self.life} if isinstance(value, Mapping) else value)
+
+    def delete(self, key: str) -> None:
+        self.store.delete(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +174,7 @@ class ConnectionFields:
     """
 
     conn_id: str
+    conn_type: str | None = None
     host: str | None
     schema: str | None
     port: int | None
@@ -182,6 +227,7 @@ def placeholder_of_secrets() -> str:
 def _fields(found: Any, conn_id: str, extra: Mapping[str, Any]) -> ConnectionFields:
     return ConnectionFields(
         conn_id=conn_id,
+        conn_type=found.conn_type,
         host=found.host,
         schema=found.schema,
         port=found.port,

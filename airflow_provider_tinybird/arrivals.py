@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.api.quarantine import quarantine_of
-from airflow_provider_tinybird.counts import RowCounts
+from airflow_provider_tinybird.counts import RowCounts, import_id
 from airflow_provider_tinybird.guards import TooFewRowsError
 from airflow_provider_tinybird.quarantine import (
     Load,
@@ -67,9 +67,12 @@ class Arrival:
         """
         if self.counts.quarantine_rows is not None or (policy.action is OnQuarantine.IGNORE and not self.unaccounted):
             return self
-        import_id = str(self.job.raw.get("import_id") or self.job.id)
         load = Load(
-            datasource=self.datasource, rows=self.counts.rows, quarantined=None, import_id=import_id, stopped=stopped
+            datasource=self.datasource,
+            rows=self.counts.rows,
+            quarantined=None,
+            import_ids=(import_id(self.job),),
+            stopped=stopped,
         )
         try:
             found = with_count(client, load).quarantined

@@ -69,6 +69,7 @@ def settings_from_connection(connection: ConnectionLike) -> Settings:
     :raises SettingsError: something is missing or makes no sense; the message names the connection, the field and the way out.
     """
     try:
+        _check_type(connection)
         return _read(connection)
     except SettingsError as e:
         raise SettingsError(f"Connection '{connection.conn_id}': {e}") from None
@@ -87,6 +88,16 @@ def _read(connection: ConnectionLike) -> Settings:
         max_retries=_count(extra, "max_retries", DEFAULT_MAX_RETRIES),
         name=connection.conn_id,
     )
+
+
+def _check_type(connection: ConnectionLike) -> None:
+    """Refuse a connection that is meant for something else. Variables of the environment need not say what type they are of."""
+    kind = (getattr(connection, "conn_type", None) or "").strip()
+    if kind.lower() not in ("", "generic", form.CONNECTION_TYPE):
+        raise SettingsError(
+            f"Its type is {_shown(kind)}, not '{form.CONNECTION_TYPE}'. Set its Connection Type to '{form.CONNECTION_TYPE}', or give "
+            "another connection as tinybird_conn_id."
+        )
 
 
 # --- where ---

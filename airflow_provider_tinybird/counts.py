@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.job import Job
 
 log = logging.getLogger(__name__)
+
+LOOKS = (0.0, 1.0, 3.0)
+"""Seconds before each look into the log of operations, which is written a little after the fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class RowCounts:
         return {"rows": self.rows} | {key: value for key, value in more.items() if value is not None}
 
 
+def import_id(job: Job) -> str:
+    """Return the id under which the quarantine has the rows of an import."""
+    return str(job.raw.get("import_id") or job.id)
+
+
 def of_import(client: Client, job: Job) -> RowCounts:
     """Count the rows of an import: by its blocks, since the job's ``statistics`` are those of the whole data source."""
     blocks = None
@@ -51,9 +60,13 @@ def of_import(client: Client, job: Job) -> RowCounts:
 
 def of_copy(client: Client, job: Job) -> RowCounts:
     """Count the rows of a copy by Tinybird's log of operations, which is written a little later and needs a wide token."""
-    try:
-        written = client.send(jobs_api.count_written_rows(job.id))
-    except TinybirdError as e:
-        log.debug("The rows of %s are not known: %s", job, e)
-        return RowCounts()
-    return RowCounts(rows=written)
+    for pause in LOOKS:
+        time.sleep(pause)
+        try:
+            written = client.send(jobs_api.count_written_rows(job.id))
+        except TinybirdError as e:
+            log.debug("The rows of %s are not known: %s", job, e)
+            return RowCounts()
+        if written is not None:
+            return RowCounts(rows=written)
+    return RowCounts()

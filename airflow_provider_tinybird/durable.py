@@ -233,12 +233,14 @@ class Started:
     :param began_at: moment at which it was submitted.
     :param deadline: moment at which it must be over.
     :param facts: what was found just before it was submitted.
+    :param is_reattached: whether an earlier attempt submitted it.
     """
 
     job: Job
     began_at: float
     deadline: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    is_reattached: bool = False
 
 
 class BeforeSubmit(Protocol):
@@ -292,8 +294,12 @@ class Starter:
         if todo is Step.REATTACH and found and found.job:
             if record is None or not record.job_id:
                 return self._adopt(submission, found.job, record or self._blind(deadline))
-            log.info("An earlier attempt started %s, which is %s: taking it up.", found.job, found.job.status_text)
-            return Started(found.job, record.began_at, record.deadline, record.facts)
+            log.info(
+                "An earlier attempt started %s, which is %s: taking it up. Nothing is submitted now; clear the task, or set durable=False, "
+                "to start another job.",
+                *(found.job, found.job.status_text or "not seen yet"),
+            )
+            return Started(found.job, record.began_at, record.deadline, record.facts, is_reattached=True)
         if todo is Step.UNKNOWN:
             self._unknown(submission, known, found)
         elif found:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_tinybird import wording
 from airflow_provider_tinybird.api import datasources, query, workspaces
 from airflow_provider_tinybird.api.always_true import is_always_true
 from airflow_provider_tinybird.api.client import Client
@@ -37,6 +38,10 @@ class WrongWorkspaceError(GuardError):
 
 class RowsOutOfBoundsError(GuardError):
     """As many rows would be destroyed, or as few, as was not meant."""
+
+
+class EmptyLoadError(TinybirdError):
+    """There are no rows to load, and nothing was sent. Trying again helps where there are some by then."""
 
 
 class TooFewRowsError(TinybirdError):
@@ -241,9 +246,10 @@ def check_rows_written(rows: int | None, min_rows: int | None, target: str, *, r
             "success."
         )
     if rows < min_rows:
+        is_in = "" if replaces else "They are in, so this is not retried. "
         raise TooFewRowsError(
-            f"{rows} rows were written to '{target}', and min_rows={min_rows} asks for more.{gone} See what is missing where the rows "
-            "come from before you run this task again."
+            f"{wording.rows(rows)} were written to '{target}', and min_rows={min_rows} asks for more.{gone}\n"
+            f"{is_in}See what is missing where the rows come from before you run this task again."
         )
 
 

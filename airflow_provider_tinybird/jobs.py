@@ -10,7 +10,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -98,6 +98,7 @@ class Watch:
     :param rules: how to wait.
     :param pipe: pipe whose newest job is watched, where there is no id.
     :param told: status of the job that the log has already told.
+    :param cancelled: ids of jobs whose cancel this very task asked for; may grow meanwhile.
     :param clock: tells the seconds since the epoch.
     """
 
@@ -108,10 +109,12 @@ class Watch:
         *,
         pipe: str = "",
         told: str = "",
+        cancelled: Collection[str] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.job_id = job_id
         self.pipe = pipe
+        self._cancelled = cancelled
         self.rules = rules
         self._clock = clock
         self._failures = _Row()
@@ -138,7 +141,8 @@ class Watch:
             why = job.error or "Tinybird does not say why"
             return self._outcome(Ending.FAILED, f"failed after {self._waited():.0f} s: {why}")
         if job.status is JobStatus.CANCELLED:
-            why = f": {job.error}" if job.error else ", not by this task"
+            by = ", by this task, which was killed" if job.id in self._cancelled else ", not by this task"
+            why = f": {job.error}" if job.error else by
             return self._outcome(Ending.CANCELLED, f"was cancelled after {self._waited():.0f} s{why}")
         return self.expired()
 
@@ -228,6 +232,7 @@ class Watch:
             message=f"{name}{about} {_sentence(what)}" if what else "",
             waited=round(self._waited(), 3),
             job=small_json(job.raw) if job else {},
+            is_missing=ending is Ending.LOST and self.is_missing,
         )
 
     def _waited(self) -> float:

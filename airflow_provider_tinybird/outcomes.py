@@ -8,9 +8,11 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_tinybird.api.errors import (
+    InvalidInputError,
     JobCancelledError,
     JobFailedError,
     JobLostError,
+    JobOutOfSightError,
     JobTimeoutError,
 )
 from airflow_provider_tinybird.api.job import Job, parse_job
@@ -36,6 +38,7 @@ class Outcome:
     :param message: what happened and what to do, for people; empty when it is done.
     :param waited: seconds since it was submitted, or since the wait began.
     :param job: the job as JSON, small and without secrets, as last seen; empty when it was never seen.
+    :param is_missing: whether Tinybird says that it does not know the job (any more).
     :param version: version of this structure, which outlives an upgrade in Airflow's database.
     """
 
@@ -45,6 +48,7 @@ class Outcome:
     waited: float = 0.0
     job: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    is_missing: bool = False
 
     def to_payload(self) -> dict[str, Any]:
         """Write it as JSON."""
@@ -76,6 +80,7 @@ class Outcome:
                 message=str(payload.get("message") or ""),
                 waited=float(payload.get("waited") or 0.0),
                 job=dict(payload.get("job") or {}),
+                is_missing=payload.get("is_missing") is True,
             )
         except (TypeError, ValueError):
             raise _no_outcome(payload) from None
@@ -92,16 +97,51 @@ def _no_outcome(payload: object) -> JobLostError:
     )
 
 
-def job_or_error(outcome: Outcome, *, note: str = "") -> Job:
+RESUME = "resume"
+"""Key of what a task left for itself before a deferral: an argument of the triggers, which they send back in their event.
+
+Airflow keeps arguments for the method that resumes a task, too, but not everywhere: ``dag.test()`` drops them.
+"""
+
+
+def left_before(payload: object, *, needs: str = "", **kept_by_airflow: Any) -> dict[str, Any]:
+    """Return what a task left for itself before its deferral.
+
+    :param payload: the event.
+    :param needs: name of what the task cannot go on without.
+    :param kept_by_airflow: what tasks that an older version deferred left with Airflow; the event wins.
+    :raises InvalidInputError: what it needs is not there.
+    """
+    found = payload.get(RESUME) if isinstance(payload, Mapping) else None
+    kept = {name: value for name, value in kept_by_airflow.items() if value is not None}
+    left = {**kept, **(found if isinstance(found, Mapping) else {})}
+    if needs and needs not in left:
+        raise InvalidInputError(
+            f"The event of the trigger does not say how far this task was ({needs}), so that it cannot go on. Its job may go on running. "
+            "Look at the rows, then clear the task; or set deferrable=False."
+        )
+    return left
+
+
+def event(payload: dict[str, Any], resume: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Make the event of a trigger.
+
+    :param resume: what the task left for itself.
+    """
+    return payload if resume is None else {**payload, RESUME: dict(resume)}
+
+
+def job_or_error(outcome: Outcome, *, note: str = "", retry_is_safe: bool = False) -> Job:
     """Return the job if it is done, and raise the right error if it is not.
 
     :param note: sentence for the end of the message, such as what became of the cancel.
+    :param retry_is_safe: whether a retry of the task finds this very job again, or does no harm.
     """
     message = f"{outcome.message} {note}".strip()
     if outcome.ending is Ending.DONE:
         return outcome.as_job()
     if outcome.ending is Ending.LOST:
-        raise JobLostError(message)
+        raise (JobOutOfSightError if retry_is_safe and not outcome.is_missing else JobLostError)(message)
     kinds = {
         Ending.FAILED: JobFailedError,
         Ending.CANCELLED: JobCancelledError,

@@ -6,7 +6,6 @@ Tinybird answers such a load with success, and the rows are elsewhere. Nothing h
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -26,6 +25,8 @@ LONGEST_ERROR = 160
 
 REASONS = 5
 """Reasons that are shown."""
+
+_REASONS_READ = 100
 
 _NONE_IS_IN = (
     "No row is in, and the same rows would not fit again, so this is not retried: correct the rows or the data source, "
@@ -72,8 +73,8 @@ class Load:
     :param rows: rows that are in; ``None`` where Tinybird does not tell.
     :param quarantined: rows that went to quarantine; ``None`` where Tinybird does not tell.
     :param invalid_lines: lines that could not be read at all, where these are not among the quarantined rows.
-    :param import_id: id of the import, where there is one.
-    :param seconds: how long ago the load began, where there is no import.
+    :param import_ids: ids of its imports, where there are any.
+    :param seconds: how long ago the load began, where there are none.
     :param stopped: where the load stopped before its end: what is in, and what the reader can do, full sentences.
     """
 
@@ -81,7 +82,7 @@ class Load:
     rows: int | None
     quarantined: int | None
     invalid_lines: int = 0
-    import_id: str = ""
+    import_ids: tuple[str, ...] = ()
     seconds: float = 0.0
     stopped: str = ""
 
@@ -151,6 +152,11 @@ class QuarantinePolicy:
             )
         return Verdict.FAIL if load.bad > share_of(self.max_fraction, load.rows + load.bad) else Verdict.WARN
 
+    @property
+    def allowed(self) -> str:
+        """What ``fail`` puts up with, in a word."""
+        return "none" if not self.max_rows and not self.max_fraction else "fewer"
+
     def __str__(self) -> str:
         bounds = {"max_quarantined_rows": self.max_rows, "max_quarantined_fraction": self.max_fraction}
         said = [f"{name}={value:g}" for name, value in bounds.items() if value is not None]
@@ -176,12 +182,12 @@ def judge(client: Client, policy: QuarantinePolicy, load: Load) -> Verdict:
         return Verdict.WARN
     if verdict is Verdict.OK:
         return verdict
-    told = f"{_counted(load)} {_why(client, load)}"
+    told = f"{_counted(load)}\n{_why(client, load)}"
     if verdict is Verdict.WARN:
         log.warning("%s", told)
         return verdict
     raise QuarantinedRowsError(
-        f"{told} That is more than {policy} allows. {_what_next(load)} Or allow some with max_quarantined_rows or "
+        f"{told}\n{policy} allows {policy.allowed}. {_what_next(load)} Or allow some with max_quarantined_rows or "
         "max_quarantined_fraction, or all with on_quarantine='warn'."
     )
 
@@ -200,7 +206,7 @@ def with_count(client: Client, load: Load) -> Load:
     if load.quarantined is not None:
         return load
     try:
-        found = client.send(quarantine_api.count_of_import(load.datasource, load.import_id))
+        found = client.send(quarantine_api.count_of_import(load.datasource, load.import_ids[-1]))
     except TinybirdError as e:
         raise QuarantineUnknownError(
             f"The rows are loaded into data source '{load.datasource}', and it is not known how many went to quarantine instead: "
@@ -221,14 +227,17 @@ def _counted(load: Load) -> str:
 def _why(client: Client, load: Load) -> str:
     try:
         call = quarantine_api.reasons(
-            load.datasource, import_id=load.import_id, seconds=math.ceil(load.seconds), limit=REASONS
+            load.datasource, import_ids=load.import_ids, seconds=load.seconds, limit=_REASONS_READ
         )
         found = client.send(call)
     except TinybirdError as e:
         return f"Why cannot be read: {e}"
     if not found:
         return "There is nothing of it yet that says why."
-    return f"Why: {'; '.join(_shown(client, reason) for reason in found)}."
+    # What came in by events has no name of its own: others may have sent at the same time.
+    others = not load.import_ids and sum(reason.rows for reason in found) > load.bad
+    why = "Why (some may be other loads' rows)" if others else "Why"
+    return f"{why}: {'; '.join(_shown(client, reason) for reason in found[:REASONS])}."
 
 
 def _shown(client: Client, reason: Reason) -> str:

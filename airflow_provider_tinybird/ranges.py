@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ from airflow_provider_tinybird.api.errors import ApiError, InvalidInputError, Jo
 from airflow_provider_tinybird.api.job import Job, parse_job
 from airflow_provider_tinybird.durable import Memory, OnUnknown, Started, Starter
 from airflow_provider_tinybird.outcomes import Ending, Outcome
+from airflow_provider_tinybird.policies import target_rows
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.windows import Window, halves
 
@@ -54,6 +56,7 @@ class Plan:
     :param poll_interval: seconds between two looks at a job.
     :param cancels: whether a job whose time is over is cancelled.
     :param counts_rows: whether the rows of a job can be told.
+    :param pipe: the copy pipe, whose target is judged by what is in it; empty where no rows go to a data source.
     """
 
     windows: tuple[Window, ...]
@@ -66,6 +69,7 @@ class Plan:
     poll_interval: float = jobs.POLL_INTERVAL
     cancels: bool = True
     counts_rows: bool = True
+    pipe: str = ""
 
     def halves(self, window: Window) -> tuple[Window, Window] | None:
         """Halve a window, if it may be."""
@@ -111,6 +115,7 @@ class Progress:
     :param failures: windows that failed. From the first on, nothing more is started.
     :param refused_since: moment since when Tinybird has no slot for another job; 0 while it has.
     :param span: the range, since templates are rendered anew after a deferral and may say something else then; ``None`` at first.
+    :param before: what was in the target before the first window; ``None`` at first.
     """
 
     done: dict[Window, Done] = field(default_factory=dict)
@@ -119,6 +124,7 @@ class Progress:
     failures: list[Failure] = field(default_factory=list)
     refused_since: float = 0.0
     span: Window | None = None
+    before: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Write it as plain JSON."""
@@ -130,6 +136,7 @@ class Progress:
             "failures": [[*one.window.to_json(), one.why, one.retry_can_help] for one in self.failures],
             "refused_since": self.refused_since,
             "span": self.span and self.span.to_json(),
+            "before": self.before and dict(self.before),
         }
 
     @classmethod
@@ -148,6 +155,7 @@ class Progress:
             failures=[Failure(Window.from_json(one), one[2], one[3]) for one in value["failures"]],
             refused_since=value["refused_since"],
             span=Window.from_json(value["span"]) if value.get("span") else None,
+            before=value.get("before"),
         )
 
 
@@ -181,6 +189,7 @@ class RangeRun:
     :param on_unknown: what to do when it cannot be told whether a job was started.
     :param listener: is told what happens.
     :param progress: how far it is.
+    :param cancelled: ids of jobs whose cancel this very task asked for; may grow meanwhile.
     """
 
     def __init__(
@@ -192,7 +201,9 @@ class RangeRun:
         on_unknown: OnUnknown,
         listener: Listener,
         progress: Progress,
+        cancelled: Collection[str] = (),
     ) -> None:
+        self._cancelled = cancelled
         self._client = client
         self._memory = memory
         self._plan = plan
@@ -216,6 +227,9 @@ class RangeRun:
         :raises RangeFailedError: a window failed; :class:`RangeStoppedError` alike.
         """
         quiet_since = time.monotonic()
+        if self._plan.pipe and self.progress.before is None:
+            before = target_rows.look_before_copy(self._client, self._plan.pipe)
+            self.progress.before = self._memory.first_facts("range", before.as_json())
         while True:
             self._start_what_may_start()
             if not self._running and (self.progress.failures or not self._pending):
@@ -289,7 +303,7 @@ class RangeRun:
         rules = jobs.Rules(
             poll_interval=self._plan.poll_interval, deadline=started.deadline, started_at=started.began_at
         )
-        return Running(window, started, jobs.Watch(started.job.id, rules))
+        return Running(window, started, jobs.Watch(started.job.id, rules, cancelled=self._cancelled))
 
     def _look(self) -> bool:
         """Look at the jobs whose turn it is; tells whether one of them is over."""
@@ -330,7 +344,7 @@ class RangeRun:
             and self._halve(window, outcome.message)
         ):
             try:
-                outcomes.job_or_error(outcome, note=note)
+                outcomes.job_or_error(outcome, note=note, retry_is_safe=self._memory.exists)
             except TinybirdError as e:
                 self._fail(window, e)
 
@@ -346,6 +360,33 @@ class RangeRun:
             *(window, told, outcome.waited),
             *(len(self.progress.done), len(self._running), len(self._pending)),
         )
+        try:
+            self._judge_target()
+        except target_rows.RowsNotThereError as e:
+            self._fail(window, e)
+
+    def _judge_target(self) -> None:
+        """See after each window that the rows of all that are done are there; what others add, windows that run among them, does no harm.
+
+        :raises RowsNotThereError: some are not.
+        """
+        if not self._plan.pipe:
+            return
+        before = Before.from_json(self.progress.before)
+        counted = [one.rows for one in self.progress.done.values()]
+        known = [rows for rows in counted if rows is not None]
+        is_known = len(known) == len(counted)
+        if (before.rows is None or not is_known) and (self._running or self._pending):
+            return  # said once, at the end
+        written = Written(
+            what=f"The copies of {len(counted)} windows",
+            rows=sum(known) if is_known else None,
+            unknown="Tinybird's log does not say, or not to this token, how many rows they wrote",
+            job_ids=frozenset(self._own),
+            counts_views=True,
+            then="The windows are not copied again by a retry.",
+        )
+        target_rows.judge(self._client, before, written)
 
     def _halve(self, window: Window, why: str) -> bool:
         pair = self._plan.halves(window)

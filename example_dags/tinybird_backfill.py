@@ -36,7 +36,8 @@ def tinybird_backfill() -> None:
     )
 
     # [START range]
-    # The pipe appends, so what the range holds goes first: a run that is repeated leaves each row once.
+    # The pipe appends, so what the range holds goes first: a run that is repeated leaves each row once. The pipe writes the time of the
+    # copy into each row: rows that equal those that were just deleted would be dropped.
     clear_range = TinybirdDeleteOperator(
         task_id="clear_range",
         datasource="route_days",

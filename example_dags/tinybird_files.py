@@ -47,7 +47,7 @@ def tinybird_files() -> None:
         TinybirdTruncateOperator(task_id=f"empty_{name}", datasource=name) for name in ("flights", "cancellations")
     ]
 
-    @task
+    @task(multiple_outputs=True)
     def write_files(folder: str) -> dict[str, str]:
         """Write semicolons, Parquet, and gzipped lines of JSON."""
         paths = {name: f"{folder}/{name}" for name in ("flights.txt", "kennedy.parquet", "newark.ndjson.gz")}

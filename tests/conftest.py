@@ -44,3 +44,8 @@ def sandbox_server() -> Iterator[SandboxProcess]:
     """One sandbox for all tests of this process; whoever changes it resets it: ``sandbox_server.reset()``."""
     with SandboxProcess() as server:
         yield server
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: compressed ones hold the time, so that test processes would disagree on what there is to run."""
+    return argname if isinstance(val, bytes) else None

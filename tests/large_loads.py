@@ -56,7 +56,7 @@ class Ti:
 
 def attempt(store: Store | None, try_number: int, **arguments: Any) -> Any:
     """Run one attempt of a task with three retries."""
-    operator = TinybirdLoadOperator(task_id="t", retries=3, datasource="flights", **{**MANY, **arguments})
+    operator = TinybirdLoadOperator(task_id="t", retries=3, **{"datasource": "flights", **MANY, **arguments})
     operator.render_template_fields({})
     context: dict[str, Any] = {"ti": Ti(try_number)}
     if store is not None:
@@ -86,7 +86,7 @@ def run_to_the_end(store: Store | None = None, **arguments: Any) -> tuple[Any, i
             waits += 1
             path, given = json.loads(json.dumps(wait.trigger.serialize()))
             event = asyncio.run(only_event(path, given))
-            method, kwargs = wait.method_name, json.loads(json.dumps(wait.kwargs))
+            method, kwargs = wait.method_name, json.loads(json.dumps(wait.kwargs or {}))
             step = partial(lambda m, e, k: getattr(made(), m)(context, e, **k), method, event, kwargs)
 
 

@@ -19,7 +19,13 @@ from airflow_provider_tinybird._compat import BaseOperator
 from airflow_provider_tinybird.get_provider_info import get_provider_info
 
 PACKAGE = "airflow_provider_tinybird"
-BASES = {"TinybirdOperator", "TinybirdQuarantineOperator", "TinybirdGuardedOperator"}
+BASES = {
+    "PunctualSensor",
+    "TinybirdGuardedOperator",
+    "TinybirdOperator",
+    "TinybirdQuarantineOperator",
+    "TinybirdWriterOperator",
+}
 """What users do not put into DAGs, and Python does not know as abstract."""
 
 PROJECT = Path(__file__).parent / "sandbox" / "project"
@@ -159,5 +165,6 @@ def default(cls: type[Any], name: str) -> Any:
 
 
 def templated(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of all template fields: what is given, and the defaults of the others."""
-    return {name: given[name] if name in given else default(cls, name) for name in cls.template_fields}
+    """Values of all template fields that have one: what is given, and the defaults of the others."""
+    values = {name: given[name] if name in given else default(cls, name) for name in cls.template_fields}
+    return {name: value for name, value in values.items() if value is not None}

@@ -121,8 +121,7 @@ class Client:
         :param deadline: moment of ``time.monotonic()`` at which it is over.
         :raises TinybirdError: see :mod:`airflow_provider_tinybird.api.errors`.
         """
-        deadline = self._ends_at if deadline is None else deadline
-        one = _try(self.settings, call, deadline)
+        one = _try(self.settings, call, self._ends_at if deadline is None else deadline)
         status, headers, content = self._exchange(call, one, lambda answer: self._taken(call, answer))
         return answers.read(self.settings, call, status, headers, content, proxy=self._proxy, is_cut=one.is_cut)
 

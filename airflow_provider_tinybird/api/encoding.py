@@ -197,6 +197,21 @@ def resource_name(kind: str, name: str) -> str:
     return quote(name, safe="")
 
 
+def loadable_name(datasource: str) -> str:
+    """Check the name of a data source that rows are to go into, and return it percent-encoded for a path.
+
+    :param datasource: name or id.
+    :raises InvalidInputError: see :func:`resource_name`; or it is ``None``, which is what Python and Jinja make of a name that is not
+        there. A Classic workspace would create a data source of that name.
+    """
+    if isinstance(datasource, str) and datasource.strip() == "None":
+        raise InvalidInputError(
+            "The name of the data source is the text 'None', which is what becomes of a value that is None. Nothing was sent. Check where "
+            "the name comes from."
+        )
+    return resource_name("data source", datasource)
+
+
 def parameter(name: str, value: object) -> str:
     """Write one value as Tinybird reads it in a query string or a form.
 

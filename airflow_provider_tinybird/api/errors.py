@@ -253,6 +253,12 @@ class JobLostError(TinybirdError):
     retry_can_help = False
 
 
+class JobOutOfSightError(JobLostError):
+    """A job cannot be looked at for now, and a retry of the task looks for this very job, or does no harm."""
+
+    retry_can_help = True
+
+
 def answered(answer: Answer) -> str:
     """Say in a sentence or two who answered what."""
     if answer.from_tinybird:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_tinybird.api.body import NDJSON, BytesBody
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
-from airflow_provider_tinybird.api.encoding import resource_name
+from airflow_provider_tinybird.api.encoding import loadable_name
 from airflow_provider_tinybird.api.models import EventsResult
 
 
@@ -21,7 +21,7 @@ def send_events(
     :param gzipped: the body is compressed with gzip.
     :return: rows in and rows in quarantine. Scope: ``DATASOURCES:APPEND:<datasource>``.
     """
-    name = resource_name("data source", datasource)
+    name = loadable_name(datasource)
     return Call(
         what=f"send events to data source '{datasource}'",
         method="POST",

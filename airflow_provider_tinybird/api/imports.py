@@ -11,7 +11,7 @@ import re
 
 from airflow_provider_tinybird.api.body import Body, BytesBody, FileBody, MultipartBody, form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
-from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
+from airflow_provider_tinybird.api.encoding import Pairs, loadable_name, pairs
 from airflow_provider_tinybird.api.errors import ImportRejectedError, InvalidInputError
 from airflow_provider_tinybird.api.import_options import NO_OPTIONS, ImportOptions
 from airflow_provider_tinybird.api.job import Job, submitted_job
@@ -229,7 +229,7 @@ def _import_v1(
     url: str | None = None,
     body: Body | None = None,
 ) -> Call[Job]:
-    name = resource_name("data source", datasource)
+    name = loadable_name(datasource)
     return Call(
         what=f"{mode.value} a {'URL' if url else 'file'} {_into(mode)} data source '{datasource}'",
         method="POST",
@@ -259,7 +259,7 @@ def _import_params(
     condition: str | None,
     options: ImportOptions = NO_OPTIONS,
 ) -> Pairs:
-    resource_name("data source", datasource)
+    loadable_name(datasource)
     return pairs(
         {
             "mode": mode.value,

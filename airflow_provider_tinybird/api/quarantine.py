@@ -7,7 +7,8 @@ Tinybird documents that each data source has ``<name>_quarantine``, and not all 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 from airflow_provider_tinybird.api.sqltext import identifier, literal
 
 T = TypeVar("T")
+
+_SLACK = 1000  # milliseconds
 
 SUFFIX = "_quarantine"
 
@@ -47,22 +50,34 @@ def count_of_import(datasource: str, import_id: str) -> Call[int]:
     :param datasource: name or id of the data source.
     :param import_id: id of the import. Scope: ``DATASOURCES:READ:<datasource>``.
     """
-    sql = f"SELECT count() AS c__rows FROM {_table(datasource)} WHERE {_of_import(import_id)}"
+    sql = f"SELECT count() AS c__rows FROM {_table(datasource)} WHERE {_of_imports([import_id])}"
     return _call(sql, datasource, "count the rows", lambda reply: _rows(query.read_query_result(reply).data[0]))
 
 
-def reasons(datasource: str, *, import_id: str = "", seconds: float = 0.0, limit: int = 5) -> Call[tuple[Reason, ...]]:
+def reasons(
+    datasource: str,
+    *,
+    import_id: str = "",
+    import_ids: Sequence[str] = (),
+    seconds: float = 0.0,
+    limit: int = 5,
+) -> Call[tuple[Reason, ...]]:
     """Tell why rows are in quarantine, the most frequent reason first. ``POST /v0/sql``.
 
     :param datasource: name or id of the data source.
     :param import_id: look only at the rows of this import.
-    :param seconds: where there is no import, look only at what came in during so many seconds until now.
+    :param import_ids: the same of several.
+    :param seconds: where there are none, look only at what came in during so many seconds until now, by the server's clock, and a second
+        before: the first row may have come in sooner than this request takes.
     :param limit: most reasons to tell. Scope: ``DATASOURCES:READ:<datasource>``.
     """
-    since = f"insertion_date >= now() - toIntervalSecond({max(0, int(seconds)) + 1})"
+    imports = [import_id] if import_id else list(import_ids)
+    # Whole seconds are stored. Of the one in which the load began, everything counts, and nothing of the one before.
+    past = math.ceil(max(0.0, seconds) * 1000) + _SLACK
+    since = f"insertion_date >= toDateTime(intDiv(toUnixTimestamp64Milli(now64(3)) - {past}, 1000))"
     sql = (
         f"SELECT c__error_column, any(c__error) AS c__errors, count() AS c__rows FROM {_table(datasource)}"
-        f" WHERE {_of_import(import_id) if import_id else since}"
+        f" WHERE {_of_imports(imports) if imports else since}"
         f" GROUP BY c__error_column ORDER BY c__rows DESC, c__error_column LIMIT {int(limit)}"
     )
     return _call(sql, datasource, "read the reasons", _reasons)
@@ -73,8 +88,10 @@ def _table(datasource: str) -> str:
     return identifier(quarantine_of(datasource))
 
 
-def _of_import(import_id: str) -> str:
-    return f"c__import_id = {literal(import_id)}"
+def _of_imports(import_ids: Sequence[str]) -> str:
+    if len(import_ids) == 1:
+        return f"c__import_id = {literal(import_ids[0])}"
+    return f"c__import_id IN ({', '.join(map(literal, import_ids))})"
 
 
 def _call(sql: str, datasource: str, what: str, read: Callable[[Reply], T]) -> Call[T]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,14 +23,27 @@ from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
 from airflow_provider_tinybird.dataframes import data_frame
 from airflow_provider_tinybird.files import file_format
+from airflow_provider_tinybird.hooks.rereading import RereadingClient
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
-from airflow_provider_tinybird.loads import Compression, Delivery, LoadMemory, LoadOptions, LoadResult, load_data
+from airflow_provider_tinybird.loads import (
+    Compression,
+    Delivery,
+    LoadMemory,
+    LoadOptions,
+    LoadResult,
+    OnNarrowing,
+    file_gate,
+    load_data,
+    look_up,
+)
 from airflow_provider_tinybird.results import checked_text, query_table, write_result
 from airflow_provider_tinybird.uploads import upload
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from airflow_provider_tinybird.ndjson import Gate
 
 T = TypeVar("T")
 
@@ -77,9 +90,18 @@ class TinybirdHook(BaseHook):
     @cached_property
     def client(self) -> Client:
         """The client, one for the life of the hook. Any call of ``airflow_provider_tinybird.api`` can be sent with
-        it.
+        it. When Tinybird refuses the token, the connection is read again: the token may have been rotated.
         """
-        return Client(self.settings).until(self._ends_at)
+        return RereadingClient(self.settings, self._reread).until(self._ends_at)
+
+    def _reread(self) -> Settings | None:
+        try:
+            found = connection.settings_from_connection(self.get_connection(self.tinybird_conn_id))
+        except Exception as e:  # whatever it is: that the token was refused is what the reader should see
+            self.log.warning("Connection '%s' could not be read again: %s", self.tinybird_conn_id, redact(str(e)))
+            return None
+        self.__dict__["settings"] = found
+        return found
 
     def until(self, deadline: float) -> None:
         """Give all calls from here on a deadline, after which nothing is sent; one that has a deadline of its own keeps that.
@@ -98,6 +120,11 @@ class TinybirdHook(BaseHook):
             self.__dict__["settings"] = connection.settings_from_connection(found)
         async with shared_client(self.settings) as client:
             yield client
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the client, which belongs to this process, and the token: a copy reads the connection by itself."""
+        state = {name: value for name, value in vars(self).items() if name not in ("client", "settings", "_log")}
+        return {**state, "_ends_at": None}
 
     def get_conn(self) -> Client:
         """Return the client, as hooks do."""
@@ -119,6 +146,9 @@ class TinybirdHook(BaseHook):
         load_id: str | None = None,
         max_in_flight: int = 4,
         pacing: bool = True,
+        create_missing: bool = False,
+        min_rows: int | None = None,
+        on_narrowing: str = "fail",
         memory: LoadMemory | None = None,
     ) -> LoadResult:
         """Append rows that are in memory, or come from an iterator, in as many requests as they need.
@@ -133,8 +163,16 @@ class TinybirdHook(BaseHook):
         :param load_id: for ``exactly_once``: name of the load; calls with the same name and data source are the same load.
         :param max_in_flight: requests under way at once, 1 to 20.
         :param pacing: keep below 19 MB/s and 95 requests a second.
+        :param create_missing: let a Classic workspace create the data source where it does not exist, with columns guessed from the rows.
+            Without it that is an error, as far as the token may see which data sources there are.
+        :param min_rows: rows that the data must have. Fewer are an error before the first is sent, except where they are more than 32 MB of
+            NDJSON.
+        :param on_narrowing: what to do about a value that its column would change without a word, such as a time out of range:
+            ``fail`` before it is sent, or ``allow``.
         :param memory: what a task remembers of the load; for operators.
         :return: rows in and rows in quarantine, requests, bytes, and rows that an earlier attempt had sent.
+        :raises NotEnoughRowsError: the data has fewer rows than ``min_rows``, and nothing was sent.
+        :raises MissingDatasourceError: the data source does not exist, and nothing was sent.
         :raises LoadInterruptedError: it broke after rows were in, or may be; the message tells which.
         :raises InvalidInputError: the data or an argument cannot be used, and nothing was sent.
         """
@@ -145,8 +183,11 @@ class TinybirdHook(BaseHook):
             batch_id_column=batch_id_column,
             max_in_flight=max_in_flight,
             pacing=pacing,
+            on_narrowing=OnNarrowing.parse(on_narrowing),
         )
-        return load_data(self.client, datasource, data, options, memory or LoadMemory(load_id=load_id))
+        memory = memory or LoadMemory(load_id=load_id)
+        found = memory.found or look_up(self.client, datasource, create_missing=create_missing)
+        return load_data(self.client, datasource, data, options, memory, found, min_rows=min_rows)
 
     def append_url(
         self,
@@ -188,6 +229,7 @@ class TinybirdHook(BaseHook):
         replace_condition: str | None = None,
         by_url: bool = False,
         max_size: int | None = None,
+        on_narrowing: str = "fail",
         **options: Any,
     ) -> Job:
         """Send a file, streamed in constant memory; returns the import's job at once.
@@ -199,6 +241,8 @@ class TinybirdHook(BaseHook):
         :param replace_condition: with ``replace``: only rows that match this SQL condition are swapped.
         :param by_url: have Tinybird fetch the file from the object store, by an address that is signed for a few hours.
         :param max_size: the most bytes that the file may have; by default what Tinybird documents.
+        :param on_narrowing: what to do about a value of a Parquet file that its column would change without a word: ``fail`` before the
+            file is sent, or ``allow``.
         :param options: those of :class:`~airflow_provider_tinybird.api.import_options.ImportOptions`, such as
             ``dialect_delimiter``.
         """
@@ -210,9 +254,14 @@ class TinybirdHook(BaseHook):
             replace_condition=replace_condition,
             by_url=by_url,
             max_size=max_size,
+            gate=self._file_gate(datasource, on_narrowing),
             options=ImportOptions(**options),
         )
         return self.send(submission.call)
+
+    def _file_gate(self, datasource: str, on_narrowing: str) -> Callable[[], Gate | None]:
+        policy = OnNarrowing.parse(on_narrowing)
+        return lambda: file_gate(self.client, datasource, policy)
 
     def truncate(self, datasource: str) -> Truncated:
         """Delete all rows of a data source, at once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from airflow_provider_tinybird.api.errors import (
     InvalidInputError,
     OutcomeUnknownError,
@@ -13,6 +15,8 @@ from airflow_provider_tinybird.loads.errors import LoadInterruptedError, Resumab
 from airflow_provider_tinybird.loads.options import Delivery
 from airflow_provider_tinybird.loads.tally import Tally
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+
+log = logging.getLogger(__name__)
 
 _BAD_DATA = (EncodeError, UnsupportedDataError)
 
@@ -31,10 +35,21 @@ def broken(cause: Exception, tally: Tally, delivery: Delivery, *, can_go_on: boo
     if not tally.is_in and not is_unknown:
         if isinstance(cause, _BAD_DATA):
             return InvalidInputError(f"Nothing was sent to '{tally.datasource}': {cause}")
+        # It stays what it is, also to Airflow, which skips or fails for some; the log and the traceback say what it left behind.
+        if not isinstance(cause, TinybirdError):
+            note_nothing_sent(cause, tally.datasource)
         return cause
     start = f"The load into '{tally.datasource}' broke. {tally.state()}"
     kind, way_out = _way_out(delivery, is_unknown=is_unknown, helps=_can_help(cause, delivery), can_go_on=can_go_on)
     return kind(f"{start} {way_out} The cause: {cause}")
+
+
+def note_nothing_sent(cause: Exception, datasource: str) -> None:
+    """Say of an error of the user's own that nothing was sent before it, in the log and below its traceback."""
+    said = f"Nothing was sent to '{datasource}'."
+    if said not in getattr(cause, "__notes__", ()):
+        cause.add_note(said)
+        log.info("%s", said)
 
 
 def _can_help(cause: Exception, delivery: Delivery) -> bool:

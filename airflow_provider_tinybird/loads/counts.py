@@ -12,7 +12,8 @@ from airflow_provider_tinybird.api import datasources, dependencies, query
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import BadRequestError, InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import Datasource
-from airflow_provider_tinybird.loads.stamps import key_of
+from airflow_provider_tinybird.loads.stamps import id_in, key_of
+from airflow_provider_tinybird.policies.target_rows import keeps_every_row
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +42,23 @@ class Target:
     :param name: the data source.
     :param column: the column with the ids.
     :param key: member of a row's JSON object that the column is filled from.
+    :param doubt: why rows may go without being deleted, so that their number says little; empty where they do not.
     """
 
     client: Client
     name: str
     column: str
     key: str
+    doubt: str = ""
 
     @classmethod
-    def opened(cls, client: Client, datasource: str, column: str) -> Target:
+    def opened(cls, client: Client, datasource: str, column: str, found: Datasource | None = None) -> Target:
         """Look at a data source.
 
+        :param found: the data source, where it has been read already.
         :raises InvalidInputError: batches cannot be counted in it.
         """
-        found = client.send(datasources.get_datasource(datasource))
+        found = found or client.send(datasources.get_datasource(datasource))
         described = _column(found, column)
         kind = str(described.get("type"))
         if "String" not in kind or "Array" in kind or "Map" in kind:
@@ -63,12 +67,22 @@ class Target:
             )
         _check_engine(found)
         _warn(client, found)
-        return cls(client=client, name=found.name, column=column, key=key_of(column, described.get("jsonpath")))
+        return cls(
+            client=client,
+            name=found.name,
+            column=column,
+            key=key_of(column, described.get("jsonpath")),
+            doubt=keeps_every_row(found),
+        )
 
     def counts(self, prefix: str) -> dict[str, Count]:
-        """Count the rows of each batch whose id begins so."""
-        rows = self._grouped(self.name, prefix)
-        quarantined = self._quarantined(prefix)
+        """Count the rows of each batch whose id begins so, of all its sendings; in quarantine those of the one with most."""
+        rows: dict[str, int] = {}
+        for carried, count in self._grouped(self.name, prefix).items():
+            rows[id_in(carried)] = rows.get(id_in(carried), 0) + count
+        quarantined: dict[str, int] = {}
+        for carried, count in self._quarantined(prefix).items():
+            quarantined[id_in(carried)] = max(quarantined.get(id_in(carried), 0), count)
         return {one: Count(rows.get(one, 0), quarantined.get(one, 0)) for one in rows.keys() | quarantined.keys()}
 
     def delete(self, batch_id: str) -> None:
@@ -76,7 +90,7 @@ class Target:
 
         :raises TinybirdError: the delete failed.
         """
-        call = datasources.delete_rows(self.name, f"{self.column} = '{batch_id}'")
+        call = datasources.delete_rows(self.name, f"startsWith({self.column}, '{batch_id}')")
         job = self.client.send(call)
         rules = jobs.Rules.starting_now(poll_interval=_POLL_INTERVAL)
         outcome = jobs.watch_job(self.client, jobs.Watch(job.id, rules))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
+from airflow_provider_tinybird.api.models import Datasource
 from airflow_provider_tinybird.durable import Attempt, Store
 from airflow_provider_tinybird.loads.books import Books, NoBooks
 from airflow_provider_tinybird.loads.counts import Target
+from airflow_provider_tinybird.loads.enough import enough
 from airflow_provider_tinybird.loads.errors import LoadInterruptedError
 from airflow_provider_tinybird.loads.exactly_once import ExactlyOnce
 from airflow_provider_tinybird.loads.ledger import Ledger, note_exactly_once
 from airflow_provider_tinybird.loads.load import send_batches
+from airflow_provider_tinybird.loads.narrowing import gate_of
 from airflow_provider_tinybird.loads.options import Delivery, LoadOptions
 from airflow_provider_tinybird.loads.tally import LoadResult, rows_of
-from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, batches, check
+from airflow_provider_tinybird.ndjson import Batch, EncodeError, UnsupportedDataError, batches, check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +30,24 @@ class LoadMemory:
     :param load_id: names the load: the same for each attempt.
     :param store: keeps JSON from one attempt to the next; ``None`` where there is none (before Airflow 3.3).
     :param attempt: the attempt.
+    :param found: the data source, where the task has looked it up already.
     """
 
     load_id: str | None = None
     store: Store | None = None
     attempt: Attempt = field(default_factory=lambda: Attempt(max_tries=0))
+    found: Datasource | None = None
 
 
 def load_data(
-    client: Client, datasource: str, data: Any, options: LoadOptions, memory: LoadMemory | None = None
+    client: Client,
+    datasource: str,
+    data: Any,
+    options: LoadOptions,
+    memory: LoadMemory | None = None,
+    found: Datasource | None = None,
+    *,
+    min_rows: int | None = None,
 ) -> LoadResult:
     """Send data as events.
 
@@ -46,18 +59,26 @@ def load_data(
     :param data: see :func:`~airflow_provider_tinybird.ndjson.batches`.
     :param options: how to send it.
     :param memory: what is remembered.
+    :param found: the data source, from :func:`~airflow_provider_tinybird.loads.target.look_up`; ``None`` where it could not be read.
+    :param min_rows: rows that the data must have; see :func:`~airflow_provider_tinybird.loads.enough.enough`.
     :raises TinybirdError: see :func:`~airflow_provider_tinybird.loads.send_batches`.
     """
-    books = _books(client, datasource, options, memory or LoadMemory())
+    books = _books(client, datasource, options, memory or LoadMemory(), found)
+    gate = gate_of(client, datasource, options.on_narrowing, found)
     try:
-        check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+        if check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead, gate=gate):
+            gate = None
     except (EncodeError, UnsupportedDataError) as e:
         raise InvalidInputError(f"Nothing was sent to '{datasource}': {e}") from e
-    encoded = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead)
+    encoded: Iterator[Batch] = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead, gate=gate)
+    if min_rows:
+        encoded = enough(encoded, min_rows, datasource)
     return send_batches(client, datasource, encoded, options=options, books=books, total=rows_of(data))
 
 
-def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMemory) -> Books:
+def _books(
+    client: Client, datasource: str, options: LoadOptions, memory: LoadMemory, found: Datasource | None
+) -> Books:
     if options.delivery is not Delivery.EXACTLY_ONCE:
         if memory.store is None:
             if memory.attempt.is_retry and options.delivery is Delivery.AT_MOST_ONCE:
@@ -69,7 +90,7 @@ def _books(client: Client, datasource: str, options: LoadOptions, memory: LoadMe
             "delivery='exactly_once' needs load_id, a name that is the same whenever this load is tried again, such as the DAG's and the "
             "run's id; the operator makes one."
         )
-    target = Target.opened(client, datasource, options.batch_id_column or "")
+    target = Target.opened(client, datasource, options.batch_id_column or "", found)
     note_exactly_once(memory.store, memory.attempt, datasource)
     return ExactlyOnce(target, memory.load_id, is_retry=memory.attempt.is_retry)
 

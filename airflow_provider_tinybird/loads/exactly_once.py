@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 _LOOKS = (0.5, 2.0, 5.0)
 """Seconds before each look for a batch whose answer was lost: Tinybird may still be at work with it."""
 
+_LAST_LOOKS = (0.0, 1.0, 3.0)
+"""Seconds before each count at the end: a replica may lag behind what it has acknowledged."""
+
 _LAST_LOOK = 5.0
 """Seconds before the look at the end, when answers were lost: a request that was lost may arrive late."""
 
@@ -49,7 +52,11 @@ class ExactlyOnce:
         self._sleep = sleep
         self._stamp = Stamp(load_hash(load_id, target.name), target.key)
         self._found = target.counts(self._stamp.prefix)
-        self._is_to_check = is_retry or bool(self._found)
+        self._is_to_check = is_retry or bool(self._found) or not target.doubt
+        if not self._is_to_check:
+            log.info(
+                "The rows of '%s' are not counted in the end unless an answer is lost: %s.", target.name, target.doubt
+            )
         self._first_rows = sorted(FoundId.of(one).first_row for one in self._found)
         self._seen: set[str] = set()
         self._expected: dict[str, int] = {}
@@ -135,7 +142,7 @@ class ExactlyOnce:
         return None
 
     def to_repair(self) -> list[Piece]:
-        """Count once more, where a request may have arrived late; what is there twice is removed and sent again.
+        """Count in the end what is there: a request may have arrived late, or not at all. What is not there once is removed and sent again.
 
         :raises SourceChangedError: there are batches that this data does not have.
         :raises ResumableLoadError: a batch is not whole any more, and its rows are not in memory any more either.
@@ -144,16 +151,22 @@ class ExactlyOnce:
             return []
         if self._uncertain:
             self._sleep(_LAST_LOOK)
-        counts = self._target.counts(self._stamp.prefix)
-        wrong = [one for one, rows in self._expected.items() if counts.get(one, Count()).total != rows]
+        counts: dict[str, Count] = {}
+        wrong: list[str] = []
+        for pause in _LAST_LOOKS:
+            self._sleep(pause)
+            counts = self._target.counts(self._stamp.prefix)
+            wrong = [one for one, rows in self._expected.items() if counts.get(one, Count()).total != rows]
+            if not wrong:
+                return []
         gone = [one for one in wrong if one not in self._uncertain]
         for batch_id in wrong:
             if batch_id in counts:
                 self._remove_id(batch_id, counts[batch_id], self._expected[batch_id])
         if gone:
             raise ResumableLoadError(
-                f"{len(gone)} batches of '{self._target.name}' are not there once, as a request of an earlier attempt arrived late or "
-                "their rows were removed. What was left of them is removed; trying it again sends them."
+                f"{len(gone)} batches of '{self._target.name}' are not there once: a request of an earlier attempt arrived late, rows "
+                "were removed, or Tinybird did not keep them. What was left of them is removed; trying it again sends them."
             )
         return [self._uncertain[one] for one in wrong]
 

@@ -62,6 +62,26 @@ class Delivery(StrEnum):
             raise InvalidInputError(f"delivery={value!r} is not known: give one of {known}.") from None
 
 
+class OnNarrowing(StrEnum):
+    """What to do about a value that its column would change without a word."""
+
+    FAIL = "fail"
+    """Refuse it before anything is sent."""
+    ALLOW = "allow"
+    """Let ClickHouse change it."""
+
+    @classmethod
+    def parse(cls, value: str) -> OnNarrowing:
+        """Read an argument.
+
+        :raises InvalidInputError: there is no such policy.
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            raise InvalidInputError(f"on_narrowing={value!r} is not known: give 'fail' or 'allow'.") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """How to send.
@@ -73,6 +93,7 @@ class LoadOptions:
     :param max_in_flight: requests under way at once.
     :param pacing: keep below the rate that Tinybird documents for a data source.
     :param max_bytes: the most bytes of a body, uncompressed.
+    :param on_narrowing: what to do about a value that its column would change without a word.
     """
 
     wait: bool = True
@@ -82,6 +103,7 @@ class LoadOptions:
     max_in_flight: int = 4
     pacing: bool = True
     max_bytes: int = MAX_BYTES
+    on_narrowing: OnNarrowing = OnNarrowing.FAIL
 
     def __post_init__(self) -> None:
         self._check_flight()

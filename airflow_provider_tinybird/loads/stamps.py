@@ -1,18 +1,32 @@
-"""The id of a batch, and how it gets into each of its rows."""
+"""The id of a batch, and how it gets into each of its rows.
+
+What a row carries is the id and, behind it, a few random digits that each sending has anew. Tinybird's tables drop a block of rows that
+equals a recent one, also when its rows were deleted since, so a batch that is sent again must not equal what was sent before.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import secrets
 from dataclasses import dataclass
 
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.loads.pieces import Piece, digest
 
 _LOAD_DIGITS = 16
-_ID_BYTES = _LOAD_DIGITS + 1 + 20 + 1 + 24
+_SENDING_DIGITS = 7
+# With positions of up to twelve digits. Another number would cut the batches elsewhere than the attempt before an upgrade did.
+_ID_BYTES = _LOAD_DIGITS + 1 + 12 + 1 + 24 + 1 + _SENDING_DIGITS
+_ID = re.compile(r"([0-9a-f]+\.[0-9]+\.[0-9a-f]+)(?:\.[0-9a-f]+)?")
 _TOP = re.compile(r"\$\.([^.\[\]]+)|\$\['([^']+)'\]")
+
+
+def id_in(carried: str) -> str:
+    """Read the id of a batch out of what its rows carry; rows of earlier versions carry nothing else."""
+    found = _ID.fullmatch(carried)
+    return found[1] if found else carried
 
 
 def load_hash(load_id: str, datasource: str) -> str:
@@ -83,11 +97,12 @@ class Stamp:
                 )
 
     def stamped(self, piece: Piece) -> bytes:
-        """Return the body with the id in each row.
+        """Return the body with the id in each row, and digits of this sending.
 
         No newline stands within a JSON text, so each ``}`` before one is the end of a row.
         """
-        member = f"{json.dumps(self.key)}:{json.dumps(piece.batch_id)}}}\n".encode()
+        carried = f"{piece.batch_id}.{secrets.token_hex(_SENDING_DIGITS)[:_SENDING_DIGITS]}"
+        member = f"{json.dumps(self.key)}:{json.dumps(carried)}}}\n".encode()
         body = bytes(piece.body)
         stamped = body.replace(b"}\n", b"," + member)
         if any(start in body for start in (b"{}", b"{ ", b"{\t", b"{\r")):  # perhaps a row without members

@@ -7,7 +7,19 @@ Importing this package loads none of pyarrow, pandas and polars: Airflow parses 
 from __future__ import annotations
 
 from airflow_provider_tinybird.ndjson.batches import Batch, batches
-from airflow_provider_tinybird.ndjson.check import check
+from airflow_provider_tinybird.ndjson.check import check, check_values
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.ndjson.gate import Gate, GatedColumn
+from airflow_provider_tinybird.ndjson.narrowing import Reader
 
-__all__ = ["Batch", "EncodeError", "UnsupportedDataError", "batches", "check"]
+__all__ = [
+    "Batch",
+    "EncodeError",
+    "Gate",
+    "GatedColumn",
+    "Reader",
+    "UnsupportedDataError",
+    "batches",
+    "check",
+    "check_values",
+]

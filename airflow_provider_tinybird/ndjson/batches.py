@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError
+from airflow_provider_tinybird.ndjson.gate import Gate
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.sources import sources
 
@@ -33,7 +34,9 @@ class Batch:
     first_row: int
 
 
-def batches(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: int = 0) -> Iterator[Batch]:
+def batches(
+    data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: int = 0, gate: Gate | None = None
+) -> Iterator[Batch]:
     """NDJSON bodies of any data, made as they are asked for, each row encoded once.
 
     Lossless, or an error: see the table of types in the documentation. Rows of several frames or generators share bodies.
@@ -50,7 +53,8 @@ def batches(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: i
     :param max_bytes: the most bytes that a body may have; at least 1.
     :param row_overhead: bytes that each row is to grow by before it is sent. They count toward ``max_bytes``, and are not
         in the bodies.
-    :raises EncodeError: a value cannot be sent without loss, or one row alone is longer than ``max_bytes``.
+    :param gate: looks at all values; without one, what a column does to them is not known.
+    :raises EncodeError: a value cannot be sent without loss, the gate refuses one, or one row alone is longer than ``max_bytes``.
     :raises UnsupportedDataError: the data is of a kind that has no rows.
     """
     if max_bytes < 1:
@@ -59,7 +63,7 @@ def batches(data: object, *, max_bytes: int = DEFAULT_MAX_BYTES, row_overhead: i
         raise ValueError(f"row_overhead must be at least 0, not {row_overhead}")
     packer = _Packer(max_bytes, row_overhead)
     pace = _Pace(min(_SLICE_BYTES, max_bytes))
-    for source in sources(data, pace.rows):
+    for source in sources(data, pace.rows, gate):
         start = 0
         while start < source.rows:
             encoded = source.encode(start, min(pace.rows(), source.rows - start), packer.position)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from airflow_provider_tinybird.ndjson import durations
 from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
@@ -52,19 +54,22 @@ class PolarsSource:
             (check_table(self._table(start, ROWS), first_row + start) for start in range(0, self.rows, ROWS)), default=0
         )
 
-    def _part(self, start: int, count: int) -> Any:
+    def _part(self, start: int, count: int, names: Sequence[str] | None = None) -> Any:
         """Some of the rows. A slice of a list column still holds the items of all rows, and to_arrow() would convert all for each slice."""
+        frame = self._frame if names is None else self._frame.select(names)
         if not self._has_lists:
-            return self._frame.slice(start, count)
+            return frame.slice(start, count)
         import numpy as np
 
-        return self._frame[np.arange(start, min(start + count, self.rows))]  # a range would be a slice again
+        return frame[np.arange(start, min(start + count, self.rows))]  # a range would be a slice again
 
-    def _table(self, start: int, count: int) -> Any:
+    def _table(self, start: int, count: int, names: Sequence[str] | None = None) -> Any:
         import pyarrow as pa
 
-        part = self._part(start, count)
+        part = self._part(start, count, names)
         for name in self._huge:
+            if name not in part.columns:
+                continue
             part = part.with_columns(part.get_column(name).cast(str))
         try:
             return part.to_arrow()
@@ -73,8 +78,20 @@ class PolarsSource:
                 f"polars cannot hand the frame to Arrow ({error}); cast the column to text first"
             ) from error
 
-    def arrow(self, start: int, count: int) -> Any | None:
-        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        names = [name for name in self._frame.columns if name in keys]
+        if names:
+            table = self._table(start, count, names)
+            yield from zip(names, map(one_chunk, table.columns), strict=True)
+
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        names = [name for name, dtype in self._frame.schema.items() if "Duration" in str(dtype)]
+        return durations.in_fields(self._frame.select(names).head(0).to_arrow().schema) if names else {}
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return None if self._huge else self._part(start, count).to_arrow()
 
 
@@ -120,8 +137,32 @@ class PandasSource:
                 lengths.append(check_objects(values) if isinstance(values, list) else check_array(values))
         return line_length(self._names, lengths)
 
-    def arrow(self, start: int, count: int) -> Any | None:
-        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        part = self._frame.iloc[start : start + count]
+        for position, name in enumerate(self._names):
+            if name in keys:
+                with _located(name, 0):
+                    values = _values(part.iloc[:, position])
+                yield name, values
+
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        found: dict[str, str] = {}
+        for position, name in enumerate(self._names):
+            dtype = getattr(self._frame.dtypes.iloc[position], "categories", self._frame.iloc[:0, position]).dtype
+            if _holds_objects(dtype):
+                values = self._frame.iloc[:, position]
+                if _may_hold_durations(values) and durations.are_in(set(map(type, values.tolist()))):
+                    found[name] = durations.OF_OBJECTS
+            elif dtype.kind == "m" and not hasattr(dtype, "pyarrow_dtype"):
+                found[name] = str(dtype)[len("timedelta64[") : -1]
+            elif hasattr(dtype, "pyarrow_dtype"):
+                found.update(durations.in_type(name, dtype.pyarrow_dtype))
+        return found
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         part = self._frame.iloc[start : start + count]
         return table_of(self._names, [_values(part.iloc[:, position]) for position in range(len(self._names))])
 
@@ -174,6 +215,14 @@ def _values(series: Any) -> Any:
 
 def _encode(values: Any, rows: int) -> JsonColumn:
     return encode_objects(values[:rows]) if isinstance(values, list) else encode_array(values.slice(0, rows))
+
+
+def _may_hold_durations(values: Any) -> bool:
+    """Ask pandas first, which tells columns of one kind apart several times as fast."""
+    return sys.modules["pandas"].api.types.infer_dtype(values) not in _NO_DURATIONS
+
+
+_NO_DURATIONS = frozenset({"string", "bytes", "boolean", "integer", "floating", "decimal", "date", "datetime", "empty"})
 
 
 def _holds_objects(dtype: Any) -> bool:

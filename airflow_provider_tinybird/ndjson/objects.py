@@ -87,8 +87,8 @@ def _arrow_type(values: Sequence[object]) -> Any:
 def _datetime_type(values: Sequence[Any]) -> Any:
     import pyarrow as pa
 
-    if any(getattr(value, "nanosecond", 0) for value in values):
-        return None
+    if any(getattr(value, "nanosecond", 0) or not 1 <= value.year <= 9999 for value in values):
+        return None  # pandas has nanoseconds and more years, and Arrow would read other numbers
     zones = {value.tzinfo for value in values}
     if zones == {None}:
         return pa.timestamp("us")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 from airflow_provider_tinybird.ndjson.errors import UnsupportedDataError
 
+USED_UP = "It was used up before, so that nothing is left in it: make a new one, or give a function that makes it."
+_USED_UP: WeakSet[Any] = WeakSet()
 _ROWS = 30_000  # of a batch, where the library lets us choose: by itself it takes some hundred thousand rows ahead
 
 
@@ -35,7 +38,7 @@ def tables_of(data: object) -> Iterable[Any] | None:
     if is_a(data, "pyarrow", "Table", "RecordBatch"):
         return [data]
     if is_a(data, "pyarrow", "RecordBatchReader"):
-        return data  # type: ignore[return-value]
+        return _read_once(data)
     if is_a(data, "pyarrow.dataset", "Dataset", "Scanner"):
         return _scanned(data)
     if is_a(data, "duckdb", "DuckDBPyRelation", "DuckDBPyConnection"):
@@ -54,6 +57,14 @@ def frames_of(lazy_frame: Any) -> Iterator[Any]:
         yield from lazy_frame.collect_batches(chunk_size=_ROWS, maintain_order=True)
     else:
         yield lazy_frame.collect()
+
+
+def _read_once(reader: Any) -> Iterator[Any]:
+    """Batches of a reader. One that was read to its end before would say that there are no rows."""
+    if reader in _USED_UP:
+        raise UnsupportedDataError(reader, USED_UP)
+    yield from reader
+    _USED_UP.add(reader)
 
 
 def _scanned(data: Any) -> Iterator[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any
 
+from airflow_provider_tinybird.ndjson import durations
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
 from airflow_provider_tinybird.ndjson.objects import check_objects, encode_objects, json_texts, table_of
 from airflow_provider_tinybird.ndjson.rows import (
@@ -53,8 +54,27 @@ class RecordsSource:
                 raise BadValueError(error.reason, row).located(name, first_row) from None
         return line_length(names, lengths)
 
-    def arrow(self, start: int, count: int) -> Any | None:
-        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        records = self._records[start : start + count]
+        for key in keys:
+            values = [record.get(key) for record in records]
+            if any(value is not None for value in values):
+                yield key, values
+
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        if not durations.are_in({type(value) for record in self._records for value in record.values()}):
+            return {}
+        return {
+            key: durations.OF_OBJECTS
+            for record in self._records
+            for key, value in record.items()
+            if durations.are_in([type(value)])
+        }
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         rows = [dict(record) for record in self._records[start : start + count]]
         names = list(rows[0])
         if not names or len(set(map(tuple, rows))) > 1:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
+from airflow_provider_tinybird.ndjson.column_checks import ROWS
+from airflow_provider_tinybird.ndjson.durations import Durations
 from airflow_provider_tinybird.ndjson.errors import UnsupportedDataError
 from airflow_provider_tinybird.ndjson.frames import PandasSource, PolarsSource
-from airflow_provider_tinybird.ndjson.queries import frames_of, is_a, tables_of
+from airflow_provider_tinybird.ndjson.gate import Gate
+from airflow_provider_tinybird.ndjson.queries import USED_UP, frames_of, is_a, tables_of
 from airflow_provider_tinybird.ndjson.records import RecordsSource
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.tables import TableSource
@@ -40,17 +43,104 @@ class Source(Protocol):
         :param first_row: position of the first row in all of the data, for errors.
         """
 
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterable[tuple[str, Any]]:
+        """Some columns of some rows, as Arrow arrays or lists of Python values; none where that costs as much as encoding.
 
-def sources(data: object, pace: Pace) -> Iterator[Source]:
+        :param start: first row, counted from this source's beginning.
+        :param count: how many rows.
+        :param keys: names of the columns; those that there are not are passed over.
+        """
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:
+        """Up to ``count`` rows as an Arrow table; ``None`` where no table holds them exactly.
+
+        :param start: first row, counted from this source's beginning.
+        :param count: how many rows are wanted, at least 1.
+        :param first_row: position of that first row in all of the data, for errors.
+        """
+
+    def durations(self) -> Mapping[str, str]:
+        """The units of the columns that hold durations."""
+
+
+class GatedSource:
+    """Rows that are looked at before they are encoded.
+
+    :param source: has them.
+    :param gate: looks at them.
+    """
+
+    def __init__(self, source: Source, gate: Gate) -> None:
+        self._source = source
+        self._gate = gate
+        self._seen = 0
+        self.rows = source.rows
+
+    def encode(self, start: int, count: int, first_row: int) -> Encoded:
+        """See :class:`Source`."""
+        self._look(start, count, first_row)
+        return self._source.encode(start, count, first_row)
+
+    def check(self, first_row: int) -> int:
+        """See :class:`Source`."""
+        self.look(first_row)
+        return self._source.check(first_row)
+
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterable[tuple[str, Any]]:
+        """See :class:`Source`."""
+        return self._source.columns(start, count, keys)
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:
+        """See :class:`Source`."""
+        self._look(start, count, first_row)
+        return self._source.arrow(start, count, first_row)
+
+    def durations(self) -> Mapping[str, str]:
+        """See :class:`Source`."""
+        return self._source.durations()
+
+    def look(self, first_row: int) -> None:
+        """Look at all rows.
+
+        :param first_row: position of the first row in all of the data, for errors.
+        :raises EncodeError: a value would be changed.
+        """
+        for start in range(0, self.rows, ROWS):
+            self._look(start, ROWS, first_row + start)
+
+    def _look(self, start: int, count: int, first_row: int) -> None:
+        begin, end = max(start, self._seen), min(start + count, self.rows)
+        if begin < end:  # a slice may be cut short where it is encoded, and asked for once more
+            end = min(
+                max(end, begin + ROWS), self.rows
+            )  # many rows at once: most of the cost of a look is that of beginning it
+            self._gate.look(self._source.columns(begin, end - begin, self._gate.keys), first_row + begin - start)
+            self._seen = end
+
+
+def sources(data: object, pace: Pace, gate: Gate | None = None) -> Iterator[Source]:
     """The data as sources, in order, each made when the one before it was used up.
+
+    All rows, whatever they come in, pass here.
 
     :param data: what the user gave.
     :param pace: how many records of an iterator to take at once; asked each time.
+    :param gate: looks at all rows before they are encoded.
     :raises UnsupportedDataError: the data, or an item of it, is of a kind that has no rows.
     """
     if callable(data) and not _has_rows(data):
         data = _called(data)
-    yield from _walk(data, pace)
+    found = _of_one_unit(_walk(data, pace))
+    return found if gate is None or not gate.keys else (GatedSource(one, gate) for one in found)
+
+
+def _of_one_unit(found: Iterator[Source]) -> Iterator[Source]:
+    durations, position = Durations(), 0
+    for source in found:
+        durations.note(source.durations(), position)
+        position += source.rows
+        yield source
+        del source  # or a frame stays in memory until the next one is there
 
 
 def _walk(data: object, pace: Pace) -> Iterator[Source]:
@@ -58,10 +148,12 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
         yield RecordsSource([data])
     elif isinstance(data, (str, bytes, bytearray, memoryview)):
         yield from text_sources(data)
+    elif (
+        whole := _frame(data)
+    ) is not None:  # first of all that is known by its attributes: those of a frame can be its columns
+        yield from whole
     elif is_path(data) or is_open_file(data):
         yield from file_sources(data)
-    elif (whole := _frame(data)) is not None:
-        yield from whole
     elif isinstance(data, Iterable) and not _is_opaque(data):
         yield from _items(data, pace)
     else:
@@ -70,6 +162,8 @@ def _walk(data: object, pace: Pace) -> Iterator[Source]:
 
 def _items(data: Iterable[object], pace: Pace) -> Iterator[Source]:
     """Runs of records as they come, anything else on its own. No more is taken from the iterator than is needed now."""
+    if inspect.isgenerator(data) and inspect.getgeneratorstate(data) == inspect.GEN_CLOSED:
+        raise UnsupportedDataError(data, USED_UP)
     items = iter(data)
     for item in items:
         others = [item]

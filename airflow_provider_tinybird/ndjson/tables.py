@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from airflow_provider_tinybird.ndjson import durations
 from airflow_provider_tinybird.ndjson.column_checks import ROWS, check_array
 from airflow_provider_tinybird.ndjson.columns import encode_array
 from airflow_provider_tinybird.ndjson.errors import BadValueError, EncodeError
@@ -33,8 +34,19 @@ class TableSource:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return check_table(self._table, first_row)
 
-    def arrow(self, start: int, count: int) -> Any | None:
-        """See :meth:`airflow_provider_tinybird.spool.slices.Rows.slices`."""
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        part = self._table.slice(start, count)
+        for name, column in zip(part.schema.names, part.columns, strict=True):
+            if name in keys:
+                yield name, one_chunk(column)
+
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return durations.in_fields(self._table.schema)
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         return bounded(self._table, start, count)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from airflow_provider_tinybird.ndjson.errors import EncodeError, UnsupportedDataError
@@ -13,6 +14,7 @@ from airflow_provider_tinybird.ndjson.values import SURROGATE
 
 _BLOCK = 1_000_000  # characters or bytes that are split into lines at once
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _WAY_OUT = "each line must be one JSON object"
 
 
@@ -42,6 +44,18 @@ class TextSource:
         """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
         self.encode(0, self.rows, first_row)
         return max(map(len, self._lines)) + 1
+
+    def columns(self, start: int, count: int, keys: Collection[str]) -> Iterable[tuple[str, Any]]:  # noqa: ARG002
+        """None: text is sent as it is. See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return ()
+
+    def durations(self) -> dict[str, str]:
+        """See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return {}
+
+    def arrow(self, start: int, count: int, first_row: int = 0) -> Any | None:  # noqa: ARG002
+        """None: text has no types. See :class:`~airflow_provider_tinybird.ndjson.sources.Source`."""
+        return None
 
 
 def text_sources(text: str | bytes | bytearray | memoryview) -> Iterator[TextSource]:
@@ -135,7 +149,18 @@ def _problem(line: bytes) -> str | None:
         return "nested too deep"
     except ValueError as error:
         return f"not valid JSON ({error})"
-    return None if isinstance(value, dict) else "not a JSON object"
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    return SURROGATE if _ESCAPED_SURROGATE.search(line) and _has_surrogate(value) else None
+
+
+def _has_surrogate(value: object) -> bool:
+    """Whether an escape in a text stands for half a character: pairs of them were joined when it was read."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _refuse_constant(token: str) -> NoReturn:

@@ -23,7 +23,7 @@ def is_path(data: object) -> bool:
     :param data: any object that is not text.
     """
     return isinstance(data, os.PathLike) or (
-        hasattr(data, "open") and hasattr(data, "name") and hasattr(data, "exists")
+        callable(getattr(data, "open", None)) and callable(getattr(data, "exists", None)) and hasattr(data, "name")
     )
 
 
@@ -47,6 +47,10 @@ def pieces_of(data: Any) -> Iterator[bytes | str]:
             yield from pieces_of(file)
         return
     head = data.read(_PIECE)
+    if not head and _is_behind_its_start(data):
+        raise UnsupportedDataError(
+            data, "It was read to its end before, so that nothing is left: open it again, or seek(0)."
+        )
     if head[:2] == _GZIP:
         yield from _unzipped(gzip.GzipFile(fileobj=_Rest(head, data)))  # type: ignore[call-overload]  # seeks only when asked to
         return
@@ -58,6 +62,13 @@ def pieces_of(data: Any) -> Iterator[bytes | str]:
     while head:
         yield head
         head = data.read(_PIECE)
+
+
+def _is_behind_its_start(file: Any) -> bool:
+    try:
+        return int(file.tell()) > 0
+    except (AttributeError, OSError, ValueError, TypeError):  # not every file can tell
+        return False
 
 
 def _opened(path: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -20,6 +21,11 @@ INFINITE = "an infinite number has no JSON form; replace it, for instance by Non
 BINARY = "the bytes are no UTF-8 text, and JSON carries nothing else; base64- or hex-encode the column, or send it as a Parquet file"
 NO_TEXT_KEY = "a key must be text, not {}; rename it"
 SURROGATE = "the text has a lone surrogate, which UTF-8 cannot carry; repair it, for instance with errors='replace'"
+TOO_FINE = (
+    "the duration is finer than microseconds, the unit of durations that are Python objects; round it, or send a column of dtype "
+    "timedelta64[ns]"
+)
+TOO_DEEP = "the value is nested too deep, or contains itself; flatten it"
 YEARS = "the year is outside 0001 to 9999; replace the value, for instance by None"
 
 
@@ -33,7 +39,7 @@ def json_text(value: object) -> str | float:
         plain = to_plain(value)
         return plain if type(plain) is float else _dump(plain)
     except RecursionError:
-        raise BadValueError("the value is nested too deep, or contains itself; flatten it") from None
+        raise BadValueError(TOO_DEEP) from None
 
 
 def key_text(key: object) -> str:
@@ -84,7 +90,12 @@ def datetime_text(value: dt.datetime) -> str | None:
         return None
     nanos = getattr(value, "nanosecond", 0)
     tail = f"{nanos:03d}" if nanos else ""
-    plain = dt.datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+    try:
+        plain = dt.datetime(
+            value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond
+        )
+    except ValueError:  # pandas has other years, too
+        raise BadValueError(YEARS) from None
     offset = value.utcoffset()
     if offset is None:
         return plain.isoformat(sep=" ", timespec="microseconds") + tail
@@ -145,9 +156,9 @@ def _time(value: dt.time) -> str:
 def _timedelta(value: dt.timedelta) -> int | None:
     if value != value:  # NaT
         return None
-    if hasattr(value, "to_timedelta64"):  # pandas: nanoseconds, or the unit it was made with
-        return int(value.to_timedelta64().astype("int64"))
-    return value // dt.timedelta(microseconds=1)
+    if getattr(value, "nanoseconds", 0):  # of pandas
+        raise BadValueError(TOO_FINE)
+    return (value.days * 86_400 + value.seconds) * 10**6 + value.microseconds
 
 
 def _binary(value: bytes | bytearray | memoryview) -> str:
@@ -191,15 +202,44 @@ def _numpy_time(value: Any) -> str | int | None:
     if value != value:  # NaT
         return None
     if value.dtype.kind == "m":
-        return int(value.astype("int64"))
+        return _numpy_timedelta(value)
     unit = str(value.dtype)[len("datetime64[") : -1]
     if unit in {"Y", "M", "W"}:
         value = value.astype("datetime64[D]")
     elif unit in {"h", "m"}:
         value = value.astype("datetime64[s]")
-    return str(value).replace("T", " ")
+    text = str(value).replace("T", " ")
+    if not _YEAR.match(text):
+        raise BadValueError(YEARS)
+    return text
 
 
+def _numpy_timedelta(value: Any) -> int:
+    """In microseconds, as all objects are."""
+    unit = str(value.dtype).partition("[")[2].rstrip("]")
+    many, name = re.fullmatch(r"(\d*)(.*)", unit).groups()  # type: ignore[union-attr] # such as 25us
+    if name not in _PICOSECONDS:
+        raise BadValueError(
+            f"a duration in units of {name or 'nothing'!r} has no fixed length; give it in seconds or parts of them"
+        )
+    micros, rest = divmod(int(value.astype("int64")) * int(many or 1) * _PICOSECONDS[name], 10**6)
+    if rest:
+        raise BadValueError(TOO_FINE)
+    return micros
+
+
+_YEAR = re.compile(r"(?!0000)\d{4}(?!\d)")
+_PICOSECONDS = {
+    "W": 7 * 86_400 * 10**12,
+    "D": 86_400 * 10**12,
+    "h": 3600 * 10**12,
+    "m": 60 * 10**12,
+    "s": 10**12,
+    "ms": 10**9,
+    "us": 10**6,
+    "ns": 10**3,
+    "ps": 1,
+}
 _NATIVE = frozenset({str, int, bool, type(None)})
 _BY_TYPE: dict[type, Callable[[Any], Any]] = {
     str: _same,

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import wording
@@ -15,7 +14,7 @@ from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.durable import Attempt, Memory
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
+from airflow_provider_tinybird.operators.task import TinybirdTask
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -49,8 +48,21 @@ def clear_failure() -> Iterator[None]:
         raise AirflowFailException(str(e)) from None
 
 
-class TinybirdOperator(LinkedTask, BaseOperator):
+def choice(name: str, value: object, *known: str) -> str:
+    """Read one of some words, which may have been a template.
+
+    :raises InvalidInputError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+    return value
+
+
+class TinybirdOperator(TinybirdTask, BaseOperator):
     """Base of the operators.
+
+    An argument that was given and comes out as ``None`` fails the task for good: see
+    :class:`~airflow_provider_tinybird.given.GivenArguments`.
 
     :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
     """
@@ -62,11 +74,6 @@ class TinybirdOperator(LinkedTask, BaseOperator):
     def __init__(self, *, tinybird_conn_id: str = TinybirdHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tinybird_conn_id = tinybird_conn_id
-
-    @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
 
     def tell(self, what: str, **details: Any) -> None:
         """Put what is about to be asked into the task's log.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import guards, jobs, submissions
@@ -10,6 +10,7 @@ from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.quarantine import quarantine_of
 from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.files import file_format, holds_rows
+from airflow_provider_tinybird.loads import OnNarrowing, file_gate
 from airflow_provider_tinybird.magic_bytes import LOOK_AT
 from airflow_provider_tinybird.operators.base import clear_failure
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
     from airflow_provider_tinybird.api.job import Job
     from airflow_provider_tinybird.counts import RowCounts
+    from airflow_provider_tinybird.ndjson import Gate
 
 
 class TinybirdAppendUrlOperator(TinybirdFileImportOperator):
@@ -82,6 +84,9 @@ class TinybirdAppendFileOperator(TinybirdFileImportOperator):
         Google Cloud Storage and Azure Blob Storage do that. The address is in no log, no XCom and no rendered field.
     :param max_size: the most bytes that the file may have. By default what Tinybird documents: 500 MB of CSV or NDJSON, 50 MB
         of Parquet; with ``by_url`` 32 GB and 5 GB. It is checked before the first byte is sent.
+    :param on_narrowing: what to do about a value of a Parquet file that its column would change without a word, such as a time out of
+        range: ``fail`` before the file is sent, or ``allow``. With ``by_url`` only the least and greatest values are looked at, which the
+        file itself notes; CSV and NDJSON are not looked at. Without the scope ``DATASOURCES:READ:<datasource>`` nothing is (templated).
 
     The dialect of CSV is documented by Tinybird for files that it fetches. For one that is sent it goes with the request too,
     and whether it is heeded is not documented.
@@ -89,7 +94,7 @@ class TinybirdAppendFileOperator(TinybirdFileImportOperator):
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.imports.TinybirdFileImportOperator`.
     """
 
-    template_fields: Sequence[str] = (*TinybirdFileImportOperator.template_fields, "path", "format")
+    template_fields: Sequence[str] = (*TinybirdFileImportOperator.template_fields, "path", "format", "on_narrowing")
 
     def __init__(
         self,
@@ -98,6 +103,7 @@ class TinybirdAppendFileOperator(TinybirdFileImportOperator):
         format: str | None = None,
         by_url: bool = False,
         max_size: int | None = None,
+        on_narrowing: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -105,6 +111,7 @@ class TinybirdAppendFileOperator(TinybirdFileImportOperator):
         self.format = format
         self.by_url = by_url
         self.max_size = max_size
+        self.on_narrowing = on_narrowing
 
     def submission(self) -> submissions.Submission:
         """Send the file."""
@@ -116,8 +123,13 @@ class TinybirdAppendFileOperator(TinybirdFileImportOperator):
             replace_condition=self.replace_condition,
             by_url=self.by_url,
             max_size=self.max_size,
+            gate=self._gate(),
             options=self.import_options(),
         )
+
+    def _gate(self) -> Callable[[], Gate | None]:
+        policy = OnNarrowing.parse(self.on_narrowing)
+        return lambda: file_gate(self.hook.client, self.datasource, policy)
 
     def holds_rows(self, counts: RowCounts) -> bool | None:  # noqa: ARG002
         """Look at the file again, where it still is."""

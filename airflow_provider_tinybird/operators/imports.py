@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import counts, guards
 from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.api.models import ImportMode
 from airflow_provider_tinybird.bounds import rows_bound
+from airflow_provider_tinybird.counts import import_id
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 from airflow_provider_tinybird.quarantine import Load
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator
         self.mode = mode
         self.replace_condition = replace_condition
 
+    _writes = True
+
     def _run(self, context: Context, rules: Rules) -> dict[str, Any]:
         # A mistake in them is to be found while nothing is in.
         self.quarantine_policy()
@@ -105,12 +110,25 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator
                 rows=counts.rows,
                 quarantined=counts.quarantine_rows,
                 invalid_lines=counts.invalid_lines or 0,
-                import_id=str(job.raw.get("import_id") or job.id),
+                import_ids=(import_id(job),),
             )
         )
         guards.check_rows_written(
             counts.rows, rows_bound("min_rows", self.min_rows), self.datasource, replaces=self._replaces
         )
+
+    def target_before(self) -> Before:
+        """Count the rows of the data source."""
+        return self.look_before(self.datasource)
+
+    def written(self, job: Job, counts: RowCounts | None) -> Written:
+        """Say how many rows have to be there: whether Tinybird counts those in quarantine as written is not documented."""
+        bad = (counts.quarantine_rows or 0) + (counts.invalid_lines or 0) if counts else 0
+        known = counts.rows if counts else None
+        told = super().written(job, counts)
+        if self.replace_condition is not None:
+            return replace(told, rows=None, unknown="Tinybird leaves out rows that do not match replace_condition")
+        return replace(told, rows=None if known is None else max(0, known - bad), replaces=self._replaces)
 
     @property
     def _replaces(self) -> bool:

@@ -19,14 +19,18 @@ from airflow_provider_tinybird.api.query import sql as query
 from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Starter
 from airflow_provider_tinybird.files import file_format, file_to_send
 from airflow_provider_tinybird.intervals import Interval, quoted, time_column
+from airflow_provider_tinybird.loads import OnNarrowing, gate_of
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
+from airflow_provider_tinybird.loads.parquet import check_file
 from airflow_provider_tinybird.moments import moment
-from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import TinybirdSeriesOperator
 from airflow_provider_tinybird.partitions import KeyValues, is_aligned, partition_key, partitions_of
+from airflow_provider_tinybird.policies.target_rows import keeps_every_row
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import Limits, Rows, SpooledFile, spooled, target_columns
 from airflow_provider_tinybird.spool.replaced import Replaced
@@ -79,6 +83,8 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     :param outside: what to do about rows outside the interval: ``fail`` before anything is sent, or ``drop`` them (templated).
     :param max_file_bytes: largest file that ``data`` may become; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for it; by default where the system keeps its temporary files (templated).
+    :param on_narrowing: what to do about a value of ``data``, or of a Parquet file in ``path``, that its column would change without a
+        word, such as a time out of range or a decimal with too many digits: ``fail`` before it is sent, or ``allow`` (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
     :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
@@ -99,6 +105,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         "on_empty",
         "outside",
         "spool_folder",
+        "on_narrowing",
         "expected_workspace",
         *TinybirdQuarantineOperator.quarantine_fields,
     )
@@ -119,12 +126,14 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         outside: str = "fail",
         max_file_bytes: int = 45_000_000,
         spool_folder: str | None = None,
+        on_narrowing: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.datasource = datasource
         self.max_file_bytes = max_file_bytes
         self.spool_folder = spool_folder
+        self.on_narrowing = on_narrowing
         self.column = column
         self.data = wrapped(data)
         self.url = url
@@ -150,20 +159,33 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             self._let_others_end(rules)
             return self._replace(context, datasource, interval, rules)
 
+    def is_idempotent(self) -> bool:
+        """Whatever an attempt did, the next replaces it."""
+        return True
+
     def execute_complete(
-        self, context: Context, event: Any = None, *, state: dict[str, Any], deadline: float, started_at: float
+        self,
+        context: Context,
+        event: Any = None,
+        *,
+        state: dict[str, Any] | None = None,
+        deadline: float | None = None,
+        started_at: float | None = None,
     ) -> dict[str, Any]:
-        """Take up what the trigger found."""
+        """Take up what the trigger found.
+
+        :param state: kept by Airflow for tasks that an older version deferred, as are all arguments behind the event.
+        """
         with clear_failure():
-            rules = self._rules(deadline=deadline, started_at=started_at)
-            outcome = self.resumed(event)
-            return self._go_on(context, Replaced.from_json(state), self._job_done(outcome), rules)
+            left, rules, outcome = self.resumed(context, event, state=state, deadline=deadline, started_at=started_at)
+            return self._go_on(context, Replaced.from_json(left), self._job_done(outcome), rules)
 
     # Before anything is sent
 
     def _check(self) -> None:
         self.quarantine_policy()
         OnUnknown.parse(self.on_unknown)
+        OnNarrowing.parse(self.on_narrowing)
         for name, value, known in (
             ("on_empty", self.on_empty, ("fail", "delete", "skip")),
             ("outside", self.outside, ("fail", "drop")),
@@ -237,7 +259,10 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     ) -> dict[str, Any]:
         key = partition_key(datasource)
         seen = Seen(interval, KeyValues(key) if key else None, target_columns(datasource))
-        plan = Replaced.of(interval, key, self.datasource, str(datasource.engine.get("engine") or ""))
+        doubt = keeps_every_row(datasource)
+        if doubt:
+            self.log.info("Whether all rows of the interval are there cannot be told afterwards: %s.", doubt)
+        plan = Replaced.of(interval, key, self.datasource, merges=bool(doubt))
         plan = plan.with_before(self._rows_before(context, plan.condition))
         if self.url is not None:
             submission = submissions.import_url(
@@ -251,20 +276,33 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         if self.path is not None:
             file = file_to_send(self.path, self.format)
             file.check_size(None, fetched=False)
+            check_file(file, self._gate(datasource, typed=True), self.datasource)
             seen.look_into(file)
             if seen.rows == 0:
                 return self._nothing(context, plan, rules)
             return self._import(context, self._of_file(file, interval), self._checked(seen, plan), rules)
+        is_read = False
         try:
             limits = Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
-            rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes)
+            rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes, gate=self._gate(datasource))
             for spooled_file in spooled(seen.pass_on(rows.slices(seen.columns)), limits):
                 self._check_whole(spooled_file)
+                is_read = True
                 submission = self._of_file(spooled_file.as_file_to_send(), interval)
                 return self._import(context, submission, self._checked(seen, plan), rules)
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        except TinybirdError:
+            raise
+        except Exception as e:
+            if not is_read:  # the user's own, from the data
+                note_nothing_sent(e, self.datasource)
+            raise
         return self._nothing(context, plan, rules)
+
+    def _gate(self, datasource: Datasource, *, typed: bool = False) -> Gate | None:
+        policy = OnNarrowing.parse(self.on_narrowing)
+        return gate_of(self.hook.client, self.datasource, policy, datasource, typed=typed)
 
     def _rows_before(self, context: Context, condition: str) -> int:
         memory = Memory(
@@ -322,7 +360,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         if plan.is_imported:
             return self._verified(plan.with_deleted(job.rows_affected or 0))
         found = counts.of_import(self.hook.client, job)
-        plan = plan.imported(job.id, found)
+        plan = plan.imported(job.id, found, counts.import_id(job))
         left = self._left_over(plan) if plan.left_over else 0
         if not left:
             return self._verified(plan)
@@ -360,12 +398,14 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         else:
             raise IntervalNotReplacedError(plan.complaint(found))
         self.log.info("The interval has %d rows.", found)
+        if plan.rows is None and plan.written is None:
+            self.log.info("Nobody has checked whether these are all: Tinybird does not say how many rows it wrote.")
         load = Load(
             datasource=self.datasource,
             rows=found,
             quarantined=plan.quarantined,
             invalid_lines=plan.invalid,
-            import_id=plan.job_id,
+            import_ids=(plan.import_id or plan.job_id,),
         )
         if plan.job_id:
             self.judge_quarantine(load)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import guards, jobs, submissions
@@ -12,12 +13,16 @@ from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.durable import CLOCK_SLACK, Attempt
-from airflow_provider_tinybird.loads import LoadMemory
+from airflow_provider_tinybird.loads import LoadMemory, LoadResult, NotEnoughRowsError
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
-from airflow_provider_tinybird.operators.base import attempt_of, clear_failure, load_id_of
+from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_failure, load_id_of
+from airflow_provider_tinybird.operators.empty import nothing_to_load
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
+from airflow_provider_tinybird.operators.writers import events_written
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import FilesMemory, Ledger, Rows, text_of
 from airflow_provider_tinybird.submissions import import_mode
@@ -50,7 +55,7 @@ class TinybirdLoadOperator(FilesOperator):
     says so. A replace in several files starts with the replace and appends the rest: readers see a part in between, and a retry begins
     again with the replace.
 
-    :param datasource: name of an existing data source (templated).
+    :param datasource: name of the data source (templated).
     :param data: a pandas, polars or Arrow table, a list of records, NDJSON text, or a callable without arguments that returns or yields any
         of them, called when the task runs (templated). The files that are in are skipped by their content, so it must hand out the same
         rows in the same order when the task is retried; other rows are noticed.
@@ -58,11 +63,21 @@ class TinybirdLoadOperator(FilesOperator):
     :param replace_condition: with ``replace``: swap only rows that match this SQL condition, which must name the partition key. Rows of
         ``data`` that do not match it are left out by Tinybird. All rows must then fit into one file (templated).
     :param via: ``auto``, ``events`` or ``files`` (templated).
-    :param on_empty: what to do when a replace finds no rows: ``fail``, ``keep`` what is there, or ``delete`` it (templated).
+    :param on_empty: what to do when there are no rows: ``success`` with a warning in the log, ``skip`` the task, or ``fail``. By default
+        an append succeeds and a replace fails. A replace with ``success``, ``keep`` or ``skip`` leaves what is there, and ``delete``
+        deletes it; an append with ``keep`` or ``delete`` succeeds (templated).
+    :param min_rows: fail where fewer rows than this would be in. Where the data itself has fewer, nothing is sent, as far as that is known
+        before the first file, or the first 32 MB of events. Rows that go to quarantine do not count; where that makes them too few, the
+        task fails for good, with the others in. Without rows an ``on_empty`` other than ``success`` comes first (templated).
+    :param create_missing: let a Classic workspace create the data source where it does not exist, with columns guessed from the rows: only
+        an append by events can. Without it such a task fails before anything is sent.
     :param max_file_bytes: largest file; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
     :param imports_per_minute: files that are handed over in a minute at the most. Tinybird allows 5 to all tasks of a workspace together;
         what is more is a wait.
+    :param on_narrowing: what to do about a value that its column would change without a word, such as a time out of range or a decimal
+        with too many digits: ``fail`` before it is sent, or ``allow``. Without the scope ``DATASOURCES:READ:<datasource>`` nothing is
+        looked for, and the log says so (templated).
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
     :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
@@ -77,14 +92,16 @@ class TinybirdLoadOperator(FilesOperator):
         "replace_condition",
         "via",
         "on_empty",
+        "min_rows",
         "spool_folder",
+        "on_narrowing",
         "expected_workspace",
         *FilesOperator.quarantine_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"replace_condition": "sql"}
     template_ext: Sequence[str] = (".sql",)
 
-    def __init__(self, *, via: str = "auto", on_empty: str = "fail", **kwargs: Any) -> None:
+    def __init__(self, *, via: str = "auto", on_empty: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.via = via
         self.on_empty = on_empty
@@ -109,16 +126,30 @@ class TinybirdLoadOperator(FilesOperator):
                     self._let_earlier_imports_end(memory.attempt, rules)
                 ledger = self._from_the_start(ledger)
                 memory.remember(ledger)
+            if not ledger.files and ledger.sent is None:
+                ledger = replace(ledger, before=self.look_before(self.datasource).as_json())
             return self._load(context, rows, ledger, rules)
 
+    def is_idempotent(self) -> bool:
+        """A replace begins again with the replace."""
+        return self.mode == ImportMode.REPLACE.value
+
     def execute_complete(
-        self, context: Context, event: Any = None, *, state: dict[str, Any], deadline: float, started_at: float
+        self,
+        context: Context,
+        event: Any = None,
+        *,
+        state: dict[str, Any] | None = None,
+        deadline: float | None = None,
+        started_at: float | None = None,
     ) -> dict[str, Any]:
-        """Take up what the trigger found, and go on with the next file."""
+        """Take up what the trigger found, and go on with the next file.
+
+        :param state: kept by Airflow for tasks that an older version deferred, as are all arguments behind the event.
+        """
         with clear_failure():
-            rules = self._rules(deadline=deadline, started_at=started_at)
-            outcome = self.resumed(event)
-            ledger = Ledger.from_json(state)
+            left, rules, outcome = self.resumed(context, event, state=state, deadline=deadline, started_at=started_at)
+            ledger = Ledger.from_json(left)
             if ledger is None or ledger.sent is None:
                 raise AssertionError("deferred without a file")
             memory, is_last = self._memory(context), ledger.sent.is_last
@@ -126,7 +157,7 @@ class TinybirdLoadOperator(FilesOperator):
                 job = self._job_done(outcome)
             ledger = self.note_import(context, memory, ledger, job)
             if is_last:
-                return self._result(ledger, started_at)
+                return self._result(ledger, rules.started_at)
             return self._load(context, self._rows(), ledger, rules)
 
     def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
@@ -144,12 +175,10 @@ class TinybirdLoadOperator(FilesOperator):
 
     def _checked_mode(self) -> ImportMode:
         mode = import_mode(self.mode, self.replace_condition)
-        for name, value, known in (
-            ("via", self.via, ("auto", "events", "files")),
-            ("on_empty", self.on_empty, ("fail", "keep", "delete")),
-        ):
-            if value not in known:
-                raise InvalidInputError(f"{name}={value!r} is not known: give one of {', '.join(map(repr, known))}.")
+        choice("via", self.via, "auto", "events", "files")
+        if self.on_empty is not None:
+            choice("on_empty", self.on_empty, "success", "skip", "fail", "keep", "delete")
+        rows_bound("min_rows", self.min_rows)
         if mode is ImportMode.REPLACE and self.via == "events":
             raise InvalidInputError("Events can only be appended: leave out via='events' where mode is 'replace'.")
         return mode
@@ -189,12 +218,32 @@ class TinybirdLoadOperator(FilesOperator):
             load_id=load_id_of(context, self),
             store=task_state_store(context) if self.durable else None,
             attempt=attempt,
+            found=self._found,
         )
         began = time.monotonic()
         bodies = text_of(rows) if self.via == "auto" else (bytes(one.lines or b"") for one in rows.slices())
-        sent = self.hook.send_events(self.datasource, bodies, memory=memory)
+        least = rows_bound("min_rows", self.min_rows)
+        before = self.look_before_events(self.datasource, memory)
+        try:
+            sent = self.hook.send_events(
+                self.datasource,
+                bodies,
+                memory=memory,
+                create_missing=self.create_missing,
+                min_rows=least,
+                on_narrowing="allow",  # the rows have passed the gate
+            )
+        except NotEnoughRowsError as e:
+            if e.rows or self.on_empty in (None, "success"):
+                raise
+            sent = LoadResult(0, 0)
+        if not sent.successful_rows and not sent.quarantined_rows:
+            self._nothing_to_append()
         self.log.info("%d rows are in data source '%s'.", sent.successful_rows, self.datasource)
         self._judge(sent.successful_rows, sent.quarantined_rows, 0, time.monotonic() - began)
+        if least is not None and sent.successful_rows + sent.quarantined_rows:
+            guards.check_rows_written(sent.successful_rows, least, self.datasource, replaces=False)
+        self.judge_target(before, events_written(sent))
         return {
             "via": "events",
             "rows": sent.successful_rows,
@@ -202,9 +251,16 @@ class TinybirdLoadOperator(FilesOperator):
             "skipped_rows": sent.skipped_rows,
         }
 
-    def _judge(self, rows: int | None, quarantined: int, invalid: int, seconds: float) -> None:
+    def _judge(
+        self, rows: int | None, quarantined: int, invalid: int, seconds: float, import_ids: tuple[str, ...] = ()
+    ) -> None:
         load = Load(
-            datasource=self.datasource, rows=rows, quarantined=quarantined, invalid_lines=invalid, seconds=seconds
+            datasource=self.datasource,
+            rows=rows,
+            quarantined=quarantined,
+            invalid_lines=invalid,
+            import_ids=import_ids,
+            seconds=seconds,
         )
         self.judge_quarantine(load)
 
@@ -223,16 +279,23 @@ class TinybirdLoadOperator(FilesOperator):
 
     def _nothing(self, context: Context, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
         empty = {"via": "files", "rows": 0, "files": 0, "bytes": 0, "job_ids": []}
+        least = rows_bound("min_rows", self.min_rows)
+        if least and self.on_empty in (None, "success"):
+            raise NotEnoughRowsError(0, least, self.datasource, nothing_sent=True)
         if self.mode == ImportMode.APPEND.value:
-            self.log.info("There are no rows: nothing was sent.")
+            self._nothing_to_append()
             return empty
-        if self.on_empty == "fail":
+        if self.on_empty in (None, "fail"):
             raise NothingToReplaceError(
                 f"There are no rows to put in the place of those in '{self.datasource}'. Nothing was changed. on_empty='keep' makes this a "
-                "success, on_empty='delete' deletes what is there."
+                "success, on_empty='skip' skips the task, on_empty='delete' deletes what is there."
             )
-        if self.on_empty == "keep":
-            self.log.info("There are no rows: what is in '%s' stays, as on_empty='keep' says.", self.datasource)
+        if self.on_empty == "skip":
+            nothing_to_load(self.on_empty, self.datasource)
+        if self.on_empty in ("keep", "success"):
+            self.log.warning(
+                "There are no rows: what is in '%s' stays, as on_empty='%s' says.", self.datasource, self.on_empty
+            )
             return empty | self._rows_around(ledger)
         self.log.info("There are no rows: what is there is deleted, as on_empty='delete' says.")
         if self.replace_condition is None:
@@ -249,7 +312,12 @@ class TinybirdLoadOperator(FilesOperator):
     def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
         self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
         # Where it is not known, that was said, or was an error, when the file was in.
-        self._judge(ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at)
+        self._judge(
+            ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at, ledger.import_ids
+        )
+        least = rows_bound("min_rows", self.min_rows)
+        if least is not None:
+            guards.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)
         self._tell_what_was_left_out(ledger)
         return {
             "via": "files",
@@ -276,6 +344,10 @@ class TinybirdLoadOperator(FilesOperator):
                 self.datasource,
             )
 
+    def _nothing_to_append(self) -> None:
+        # To keep or delete what is there is for a replace: an append leaves it, whatever it is.
+        nothing_to_load(self.on_empty if self.on_empty in ("skip", "fail") else "success", self.datasource)
+
     def _rows_around(self, ledger: Ledger) -> dict[str, Any]:
         if self.mode == ImportMode.APPEND.value:
             return {}
@@ -287,3 +359,8 @@ class TinybirdLoadOperator(FilesOperator):
             yield
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        except TinybirdError:
+            raise
+        except Exception as e:  # the user's own, from the data
+            note_nothing_sent(e, self.datasource)
+            raise

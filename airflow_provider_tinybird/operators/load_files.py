@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import counts, jobs, submissions
 from airflow_provider_tinybird._compat import task_state_store
-from airflow_provider_tinybird.api import datasources
 from airflow_provider_tinybird.api.errors import (
-    AccessDeniedError,
     InvalidInputError,
     JobLostError,
     JobTimeoutError,
@@ -21,17 +20,28 @@ from airflow_provider_tinybird.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import ImportMode
+from airflow_provider_tinybird.api.models import Datasource, ImportMode
 from airflow_provider_tinybird.arrivals import Arrival, ReplacedRowsMissingError
+from airflow_provider_tinybird.bounds import rows_bound
 from airflow_provider_tinybird.durable import Started, Starter
-from airflow_provider_tinybird.loads import LoadInterruptedError, SourceChangedError
-from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
+from airflow_provider_tinybird.loads import (
+    LoadInterruptedError,
+    MissingDatasourceError,
+    NotEnoughRowsError,
+    OnNarrowing,
+    SourceChangedError,
+    gate_of,
+    look_up,
+)
+from airflow_provider_tinybird.loads.breaks import note_nothing_sent
+from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError, check_values
 from airflow_provider_tinybird.operators.base import attempt_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 from airflow_provider_tinybird.quarantine import Load
 from airflow_provider_tinybird.spool import (
     FilesMemory,
@@ -64,6 +74,9 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
     :param max_file_bytes: largest file; Tinybird takes 50 MB of Parquet at the most.
     :param spool_folder: folder on the worker for the file; by default where the system keeps its temporary files (templated).
     :param imports_per_minute: files that are handed over in a minute at the most.
+    :param create_missing: let a Classic workspace create the data source, which only events can.
+    :param min_rows: fail where fewer rows than this would be in (templated).
+    :param on_narrowing: what to do about a value that its column would change without a word: ``fail`` or ``allow`` (templated).
     """
 
     def __init__(
@@ -76,6 +89,9 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         max_file_bytes: int = 45_000_000,
         spool_folder: str | None = None,
         imports_per_minute: int = IMPORTS_PER_MINUTE,
+        create_missing: bool = False,
+        min_rows: int | str | None = None,
+        on_narrowing: str = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,9 +102,27 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         self.max_file_bytes = max_file_bytes
         self.spool_folder = spool_folder
         self.imports_per_minute = imports_per_minute
+        self.create_missing = create_missing
+        self.min_rows = min_rows
+        self.on_narrowing = on_narrowing
 
     def _rows(self) -> Rows:
-        return Rows(unwrapped(self.data), max_bytes=self._limits().slice_bytes)
+        """The rows, each of which the gate sees: all at once where they are in memory, else on their way."""
+        data, gate = unwrapped(self.data), self._gate()
+        if gate is not None:
+            try:
+                gate = None if check_values(data, gate) else gate
+            except (EncodeError, UnsupportedDataError) as e:
+                raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
+        return Rows(data, max_bytes=self._limits().slice_bytes, gate=gate)
+
+    def _gate(self) -> Gate | None:
+        return gate_of(self.hook.client, self.datasource, OnNarrowing.parse(self.on_narrowing), self._found)
+
+    @cached_property
+    def _found(self) -> Datasource | None:
+        """The data source, looked up once; ``None`` where this token may not read it, or where it is yet to be created."""
+        return look_up(self.hook.client, self.datasource, create_missing=self.create_missing)
 
     def _limits(self) -> Limits:
         return Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
@@ -99,10 +133,18 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
 
     def _columns(self) -> tuple[TargetColumn, ...]:
         try:
-            return target_columns(self.hook.send(datasources.get_datasource(self.datasource)))
-        except AccessDeniedError as e:
-            self.log.info("The rows go as NDJSON, as this token may not read the columns of the data source. %s", e)
+            found = self._found or look_up(self.hook.client, self.datasource)
+        except MissingDatasourceError as e:
+            if not self.create_missing:
+                raise
+            raise MissingDatasourceError(
+                f"Data source '{self.datasource}' does not exist, and the rows go as files, which cannot create it. Nothing was sent.\n"
+                "Create it, or have the rows appended as events: via='events'."
+            ) from e
+        if found is None:
+            self.log.info("The rows go as NDJSON, as this token may not read the columns of the data source.")
             return ()
+        return target_columns(found)
 
     def load_files(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> Ledger:
         """Write file after file, skip those that are in, and import the rest."""
@@ -114,8 +156,8 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             run.stop(e)
         except TinybirdError:
             raise
-        except Exception:  # the user's own, from the data: it is raised as it is
-            run.say_what_is_in()
+        except Exception as e:  # the user's own, from the data: it is raised as it is
+            run.say_what_is_in(e)
             raise
         return run.end()
 
@@ -143,11 +185,11 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         if found.rows is not None:
             self.log.info("Done: %s. It wrote %d of %d rows.", job, found.rows, sent.rows)
         arrival = Arrival(datasource=self.datasource, job=job, sent=sent.rows, counts=found)
-        noted = ledger.is_in(job.id, found)
+        noted = ledger.is_in(job.id, found, counts.import_id(job))
         memory.remember(noted)
         way_out = self._way_out(noted, is_last=sent.is_last)
         arrival = arrival.with_quarantine(self.hook.client, self.quarantine_policy(), "" if sent.is_last else way_out)
-        noted = ledger.is_in(job.id, arrival.counts)
+        noted = ledger.is_in(job.id, arrival.counts, counts.import_id(job))
         memory.remember(noted)
         try:
             arrival.check(self._replaces, way_out)
@@ -155,16 +197,33 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             self._starter(context).memory.forget()  # or the retry would take up this very import
             raise
         if not sent.is_last:
-            self._check_quarantine_so_far(noted, job, way_out)
+            self._check_quarantine_so_far(noted, way_out)
+        self.judge_target(Before.from_json(noted.before), self._written(noted, way_out))
         return noted
 
-    def _check_quarantine_so_far(self, ledger: Ledger, job: Job, way_out: str) -> None:
+    def _written(self, ledger: Ledger, way_out: str) -> Written:
+        """Say what of all files so far has to be there."""
+        bad = (ledger.quarantined or 0) + ledger.invalid
+        unknown = "Tinybird does not say how many rows it wrote, or sent to quarantine"
+        is_known = ledger.written is not None and ledger.quarantined is not None
+        if self._replaces and self.replace_condition is not None:
+            is_known, unknown = False, "Tinybird leaves out rows that do not match replace_condition"
+        return Written(
+            what=f"The load by files ({ledger.files} so far)",
+            rows=ledger.rows - bad if is_known else None,
+            unknown=unknown,
+            job_ids=frozenset(ledger.jobs),
+            replaces=self._replaces,
+            then=way_out,
+        )
+
+    def _check_quarantine_so_far(self, ledger: Ledger, way_out: str) -> None:
         load = Load(
             datasource=self.datasource,
             rows=ledger.written,
             quarantined=ledger.quarantined or 0,
             invalid_lines=ledger.invalid,
-            import_id=str(job.raw.get("import_id") or job.id),
+            import_ids=ledger.import_ids,
             stopped=way_out,
         )
         if self.quarantine_policy().is_broken_by(load):
@@ -242,10 +301,12 @@ class FilesRun:
             raise InvalidInputError(f"Nothing was sent to '{self._task.datasource}': {cause}") from cause
         raise LoadInterruptedError(f"{self._stopped} The cause: {cause}") from cause
 
-    def say_what_is_in(self) -> None:
+    def say_what_is_in(self, cause: Exception) -> None:
         """Log it, when the data itself broke."""
         if self._ledger.files or self._ledger.sent:
             self._task.log.error("%s", self._stopped)
+        else:
+            note_nothing_sent(cause, self._task.datasource)
 
     def end(self) -> Ledger:
         """Wait for the last file."""
@@ -277,6 +338,9 @@ class FilesRun:
                 "some. Nothing was sent. Split the condition, for instance by days in mapped tasks, or raise max_file_bytes (up "
                 "to 50 MB of Parquet)."
             )
+        least = rows_bound("min_rows", task.min_rows)
+        if least is not None and first and file.is_last and file.rows < least:
+            raise NotEnoughRowsError(file.rows, least, task.datasource, nothing_sent=True)
         mode = task.mode if first else ImportMode.APPEND.value
         submission = submissions.import_file(
             task.datasource, file.as_file_to_send(), mode=mode, replace_condition=condition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird import counts, guards, submissions
@@ -11,11 +12,13 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import EndpointFormat
 from airflow_provider_tinybird.api.pipes import CopyMode
 from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.counts import RowCounts
+from airflow_provider_tinybird.counts import RowCounts, of_copy
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
 from airflow_provider_tinybird.operators.ranges import TinybirdCopyRangeOperator
+from airflow_provider_tinybird.policies import target_rows
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
 
 if TYPE_CHECKING:
@@ -75,6 +78,8 @@ class TinybirdCopyOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         self.mode = mode
         self.on_demand_compute = on_demand_compute
 
+    _writes = True
+
     def submission(self) -> submissions.Submission:
         """Start the copy."""
         rows_bound("min_rows", self.min_rows)
@@ -98,6 +103,21 @@ class TinybirdCopyOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         """See that it is the right workspace."""
         self.check_workspace(destroys=self.mode == CopyMode.REPLACE)
         return {}
+
+    def target_before(self) -> Before:
+        """Count the rows of the pipe's target."""
+        return target_rows.look_before_copy(self.hook.client, self.pipe)
+
+    def written(self, job: Job, counts: RowCounts | None) -> Written:
+        """Say how many rows it wrote, and whether in place of the others."""
+        mode = self.mode or str(job.raw.get("mode") or "")
+        return replace(
+            super().written(job, counts),
+            rows=counts.rows if counts else None,
+            unknown="Tinybird's log does not say, or not to this token, how many rows it wrote",
+            replaces=mode == CopyMode.REPLACE,
+            counts_views=True,
+        )
 
     def check_rows(self, job: Job, counts: RowCounts) -> None:
         """See that it wrote as many rows as was expected."""
@@ -187,6 +207,8 @@ class TinybirdPopulateOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         self.unlink_on_populate_error = unlink_on_populate_error
         self.on_demand_compute = on_demand_compute
 
+    _writes = True
+
     def submission(self) -> submissions.Submission:
         """Start the populate."""
         return submissions.populate(
@@ -203,6 +225,22 @@ class TinybirdPopulateOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         """See that it is the right workspace."""
         self.check_workspace(destroys=self.truncate)
         return {}
+
+    def target_before(self) -> Before:
+        """Count the rows of the data source that the view fills."""
+        return target_rows.look_before_populate(self.hook.client, self.pipe, self.node)
+
+    def written(self, job: Job, counts: RowCounts | None) -> Written:  # noqa: ARG002
+        """Ask Tinybird's log how many rows it wrote."""
+        return Written(
+            what=str(job),
+            rows=of_copy(self.hook.client, job).rows,
+            unknown="Tinybird's log does not say, or not to this token, how many rows it wrote",
+            job_ids=frozenset({job.id}),
+            replaces=self.truncate,
+            counts_views=True,
+            then="It is not retried. truncate=True empties the target first, which also forgets the blocks that were there.",
+        )
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""

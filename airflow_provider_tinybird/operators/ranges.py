@@ -18,6 +18,7 @@ from airflow_provider_tinybird.durable import OnUnknown
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.base import clear_failure, memory_of, seconds
 from airflow_provider_tinybird.operators.job import CANCEL_POLICY, INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
+from airflow_provider_tinybird.outcomes import left_before
 from airflow_provider_tinybird.ranges import Pause, Plan, Progress, RangeRun
 from airflow_provider_tinybird.slots import SlotEvent
 from airflow_provider_tinybird.triggers.ranges import TinybirdAnyJobTrigger
@@ -128,12 +129,22 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
             )
 
     def execute_on(
-        self, context: Context, event: Any = None, *, progress: dict[str, Any], ends_at: float | None = None
+        self,
+        context: Context,
+        event: Any = None,
+        *,
+        progress: dict[str, Any] | None = None,
+        ends_at: float | None = None,
     ) -> dict[str, Any]:
-        """Go on after a wait in the triggerer; only workers submit."""
+        """Go on after a wait in the triggerer; only workers submit.
+
+        :param progress: kept by Airflow for tasks that an older version deferred, as is ``ends_at``.
+        """
         with clear_failure():
+            left = left_before(event, needs="progress", progress=progress, ends_at=ends_at)
             self.log.info("Going on: %s", SlotEvent.from_payload(event).message)
-            return self._run(context, Progress.from_json(progress), ends_at=math.inf if ends_at is None else ends_at)
+            ends = left.get("ends_at")
+            return self._run(context, Progress.from_json(left["progress"]), ends_at=math.inf if ends is None else ends)
 
     def on_kill(self) -> None:
         """Cancel this task's jobs, and no others."""
@@ -143,8 +154,9 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
         if not self.cancel_on_kill:
             self.log.info("Jobs %s go on running: cancel_on_kill is off.", ", ".join(job_ids))
             return
+        self._cancelled_job_ids.update(job_ids)
         # A client of its own: the signal may have interrupted the other one while it held a lock.
-        with Client(settings, policy=CANCEL_POLICY) as client:
+        with Client(self.hook.settings, policy=CANCEL_POLICY) as client:
             for said in jobs.cancel_all(client, job_ids):
                 self.log.info("%s", said)
 
@@ -168,6 +180,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
             on_unknown=OnUnknown.parse(self.on_unknown),
             listener=_Listener(self, context),
             progress=progress,
+            cancelled=self._cancelled_job_ids,
         )
         if not progress.running and not progress.done:
             self.log.info(
@@ -204,6 +217,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
             poll_interval=seconds(self.poll_interval, "poll_interval"),
             cancels=self.cancel_on_kill,
             counts_rows=kind == "copy",
+            pipe=self.pipe if kind == "copy" else "",
         )
 
     def _checked_kind(self) -> str:
@@ -249,6 +263,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
 
     def _defer(self, pause: Pause, plan: Plan, progress: Progress) -> None:
         self.log.info("Waiting for %s in the triggerer.", ", ".join(pause.job_ids) or "a free slot")
+        resume = {"progress": progress.to_json(), "ends_at": None if plan.ends_at == math.inf else plan.ends_at}
         trigger: TinybirdAnyJobTrigger | TinybirdSlotTrigger
         if pause.job_ids:
             trigger = TinybirdAnyJobTrigger(
@@ -257,6 +272,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
                 until=pause.until,
                 poll_interval=plan.poll_interval,
                 cancel_on_kill=self.cancel_on_kill,
+                resume=resume,
             )
         else:
             trigger = TinybirdSlotTrigger(
@@ -264,11 +280,11 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
                 kind=plan.submission(plan.windows[0]).kind,
                 until=pause.until,
                 poll_interval=plan.poll_interval,
+                resume=resume,
             )
         self.defer(
             trigger=trigger,
             method_name="execute_on",
-            kwargs={"progress": progress.to_json(), "ends_at": None if plan.ends_at == math.inf else plan.ends_at},
             timeout=timedelta(seconds=max(0.0, pause.until - time.time())) + TRIGGER_SLACK,
         )
         raise AssertionError("defer() returned")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_tinybird import jobs, slots
 from airflow_provider_tinybird.api.errors import JobQuotaError, RateLimitedError, TinybirdError
 from airflow_provider_tinybird.api.job import Job
 from airflow_provider_tinybird.durable import Started, Starter
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
-from airflow_provider_tinybird.outcomes import Ending, Outcome
+from airflow_provider_tinybird.outcomes import Ending, Outcome, left_before
 from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_tinybird._compat import Context
 
 IMPORTS_PER_MINUTE = 5
 """Calls that bring data which Tinybird takes in a minute, for a whole workspace."""
@@ -68,15 +71,36 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
                 time.sleep(pause)
                 continue
             self._running_job_id = started.job.id
+            self._retry_is_safe = starter.memory.exists or self.is_idempotent()
             return started
 
-    def resumed(self, event: Any) -> Outcome:
-        """Come back from the triggerer; tells what became of the job."""
+    def resumed(
+        self, context: Context, event: Any, **kept_by_airflow: Any
+    ) -> tuple[dict[str, Any], jobs.Rules, Outcome]:
+        """Come back from the triggerer; tells what was left for now, and what became of the job.
+
+        :param kept_by_airflow: what Airflow kept for a task that an older version deferred; the event wins.
+        :raises InvalidInputError: nothing was left.
+        """
+        left = left_before(event, needs="state", **kept_by_airflow)
         # on_kill runs inside a signal handler, where the connection can no longer be looked up.
+        rules = self._rules(deadline=left.get("deadline"), started_at=left.get("started_at"))
+        began = float(left.get("began_at") or rules.started_at)
+
+        def go_back(told: str, bounces: int) -> None:
+            job = Outcome.from_payload(event).as_job()
+            self._defer(Started(job, began, rules.deadline), rules, left["state"], bounces=bounces, told=told)
+
+        outcome = self.found(
+            context,
+            event,
+            jobs.Rules(poll_interval=rules.poll_interval, deadline=rules.deadline, started_at=began),
+            go_back,
+            bounces=int(left.get("bounces") or 0),
+        )
         self._settings = self.hook.settings
-        outcome = Outcome.from_payload(event)
         self.resume_link(outcome.as_job(), outcome.waited)
-        return outcome
+        return left["state"], rules, outcome
 
     def let_end(self, job: Job, rules: jobs.Rules) -> None:
         """Wait until a job is over that is not this task's: it is never cancelled.
@@ -95,14 +119,20 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
     ) -> Job:
         """Wait until a job is done, here or in the triggerer.
 
-        :param state: small JSON that ``execute_complete`` gets as ``state`` after a deferral, with ``deadline`` and ``started_at``.
+        :param state: small JSON that ``resumed`` returns after a deferral.
         :param patience: seconds to wait here before a deferral.
         :raises JobError: it did not end well.
         """
-        watch = jobs.Watch(started.job.id, self.rules_of(started, rules))
+        watch = jobs.Watch(started.job.id, self.rules_of(started, rules), cancelled=self._cancelled_job_ids)
         outcome = jobs.watch_job(self.hook.client, watch, patience=patience if self.deferrable else None)
         if outcome is not None:
             return self._job_done(outcome)
+        self._defer(started, rules, state)
+        raise AssertionError("defer() returned")
+
+    def _defer(
+        self, started: Started, rules: jobs.Rules, state: dict[str, Any], *, bounces: int = 0, told: str = ""
+    ) -> None:
         self.log.info("Waiting for %s in the triggerer.", started.job)
         self.defer(
             trigger=TinybirdJobTrigger(
@@ -112,12 +142,18 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
                 deadline=rules.deadline,
                 started_at=started.began_at,
                 cancel_on_kill=self.cancel_on_kill,
+                told=told,
+                resume={
+                    "state": state,
+                    "deadline": rules.deadline,
+                    "started_at": rules.started_at,
+                    "began_at": started.began_at,
+                    "bounces": bounces,
+                },
             ),
             method_name="execute_complete",
-            kwargs={"state": state, "deadline": rules.deadline, "started_at": rules.started_at},
             timeout=timedelta(seconds=max(0.0, rules.deadline - time.time())) + TRIGGER_SLACK,
         )
-        raise AssertionError("defer() returned")
 
     def rules_of(self, started: Started, rules: jobs.Rules) -> jobs.Rules:
         """Make the rules for one job out of those for all."""

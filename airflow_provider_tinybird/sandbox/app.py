@@ -154,6 +154,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", "/sandbox/faults", control.clear_faults),
     ("POST", "/sandbox/jobs", control.plan_jobs),
     ("DELETE", "/sandbox/jobs", control.release_jobs),
+    ("POST", "/sandbox/rows", control.add_rows),
     ("GET", "/sandbox/requests", control.list_requests),
     ("GET", "/sandbox/clock", control.show_clock),
     ("POST", "/sandbox/clock", control.set_clock),

@@ -18,7 +18,7 @@ from airflow_provider_tinybird.sandbox.job_log import JobLog
 from airflow_provider_tinybird.sandbox.jobs import JobQueue
 from airflow_provider_tinybird.sandbox.limits import EVENTS_PER_SECOND, IMPORTS_PER_MINUTE, RateLimit
 from airflow_provider_tinybird.sandbox.service import ServiceLog
-from airflow_provider_tinybird.sandbox.tables import drop_scratch
+from airflow_provider_tinybird.sandbox.tables import drop_scratch, remember_blocks
 from airflow_provider_tinybird.sandbox.workspace import Workspace
 
 
@@ -37,6 +37,7 @@ class Options:
     :param url_timeout: seconds that reading a URL may take.
     :param events_per_second: requests to the Events API for each data source; None for any number.
     :param imports_per_minute: creates, appends and replaces together; None for any number.
+    :param deduplicate: drop a block of rows that equals a recent one of its data source, as replicated tables do.
     :param faults: JSON of what goes wrong from the start on, and again after each reset.
     """
 
@@ -51,6 +52,7 @@ class Options:
     url_timeout: float = 60.0
     events_per_second: int | None = None
     imports_per_minute: int | None = None
+    deduplicate: bool = True
     faults: bytes | None = None
 
 
@@ -77,8 +79,9 @@ class Sandbox:
         # The engine refuses a second process too, but in many lines, and it would find our files changed.
         self._lock = (options.data / "lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.engine = Engine(options.data / "clickhouse", options.query_timeout)
+        self.engine = Engine(options.data / "clickhouse", options.query_timeout, options.deduplicate)
         drop_scratch(self.engine)
+        remember_blocks(self.engine)
         self.spool = options.data / "uploads"
         shutil.rmtree(self.spool, ignore_errors=True)
         self.spool.mkdir()

@@ -138,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
         help="creates, appends and replaces together, then 429; Tinybird documents 5 (default: any number)",
     )
     parser.add_argument(
+        "--no-deduplication",
+        action="store_true",
+        help="keep rows that equal a block inserted before; without it they are dropped, as replicated tables do",
+    )
+    parser.add_argument(
         "--faults",
         type=Path,
         metavar="FILE",
@@ -228,6 +233,7 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
         url_timeout=options.url_timeout,
         events_per_second=options.events_per_second,
         imports_per_minute=options.imports_per_minute,
+        deduplicate=not options.no_deduplication,
         faults=_read(options.faults),
     )
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from airflow_provider_tinybird.sandbox import clock, faults_file, project
+from airflow_provider_tinybird.sandbox import clock, faults_file, imports, project
 from airflow_provider_tinybird.sandbox.box import Sandbox
 from airflow_provider_tinybird.sandbox.engine import DATABASE
 from airflow_provider_tinybird.sandbox.errors import bad_request
@@ -33,6 +33,11 @@ def release_jobs(box: Sandbox, call: Call) -> Answer:
     """``DELETE /sandbox/jobs``: held jobs go on; with ``name=``, those of a pipe or a data source."""
     box.jobs.courses.release(call.params().get("name"))
     return json_answer({"ok": True})
+
+
+def add_rows(box: Sandbox, call: Call) -> Answer:
+    """``POST /sandbox/rows``: NDJSON into the data source ``name``, also rows that were inserted before."""
+    return imports.append_rows(box, call)
 
 
 def list_requests(box: Sandbox, _call: Call) -> Answer:
@@ -71,7 +76,9 @@ def reset(box: Sandbox, _call: Call) -> Answer:
         path.unlink(missing_ok=True)
     project.reset(box)
     for row in box.engine.rows(
-        f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND total_rows > 0 AND engine != 'MaterializedView'"  # noqa: S608
+        # Without rows too: a table remembers the blocks of rows that were deleted, until it is truncated.
+        f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND engine != 'MaterializedView'"  # noqa: S608
+        " AND (total_rows > 0 OR engine LIKE '%MergeTree')"
     ):
         with box.engine.locked(row["name"]):
             box.engine.run(f"TRUNCATE TABLE IF EXISTS {qualified(row['name'])}")

@@ -37,6 +37,8 @@ _WRITE_SETTINGS = {
     "max_memory_usage": _MEMORY,
     # The memory of parallel readers is not counted until it is used: a line that unpacks to 1 GB took three.
     "input_format_parallel_parsing": "0",
+    # The same file is to make the same blocks each time, so that repetitions are told apart from other rows.
+    "input_format_parquet_preserve_order": "1",
     # The default is 256 MiB, and an insert holds several such blocks at a time.
     "min_insert_block_size_bytes": str(32 * 1024**2),
 }
@@ -76,10 +78,11 @@ class Engine:
 
     :param path: the data directory; created when missing.
     :param query_timeout: seconds that a read may take.
+    :param deduplicate: whether tables drop a block of rows that equals one of their last blocks.
     :raises EngineError: when another process has the directory open.
     """
 
-    def __init__(self, path: Path, query_timeout: float = 10.0) -> None:
+    def __init__(self, path: Path, query_timeout: float = 10.0, deduplicate: bool = True) -> None:
         # The engine takes its time zone from here at start; text without an offset is UTC in Tinybird.
         os.environ["TZ"] = "UTC"
         from chdb.session import Session
@@ -87,6 +90,11 @@ class Engine:
         self._open_session: Callable[[str], Any] = Session
         self._path = path
         self._query_timeout = query_timeout
+        self._write_settings = {
+            **_WRITE_SETTINGS,
+            # Every insert of ours is a SELECT; the engine's default leaves out those without ORDER BY ALL, servers before it do not.
+            "deduplicate_insert_select": "'enable_even_for_bad_queries'" if deduplicate else "'disable'",
+        }
         self._local = threading.local()
         self._sessions: list[Any] = []
         self._sessions_lock = threading.Lock()
@@ -187,7 +195,7 @@ class Engine:
         session = getattr(self._local, role, None)
         if session is None:
             writes = role == "writer"
-            session = self._open(_WRITE_SETTINGS if writes else _READ_SETTINGS, read_only=not writes)
+            session = self._open(self._write_settings if writes else _READ_SETTINGS, read_only=not writes)
             setattr(self._local, role, session)
         try:
             return _query(session, sql, output_format)

@@ -48,6 +48,13 @@ def post_datasources(box: Sandbox, call: Call) -> Answer:
         uploaded.unlink(missing_ok=True)
 
 
+def append_rows(box: Sandbox, call: Call) -> Answer:
+    """Append the NDJSON of a body, without deduplication."""
+    call.caller.require(CREATE)
+    plan = Plan(box.workspace.datasource(needed(call.params(), "name")), deduplicate=False)
+    return _by_body(box, call, plan, {"format": "ndjson"}, call.body.path())
+
+
 def append_v1(box: Sandbox, call: Call) -> Answer:
     """``POST /v1/datasources/{name}/append``."""
     return _v1(box, call, "append")

@@ -34,12 +34,14 @@ class Plan:
     :param replace: whether they take the place of what is there.
     :param condition: only the rows that it holds for are taken away, and only such are put in; None for all.
     :param truncate_when_empty: whether a full replace by no rows empties the data source; else it changes nothing.
+    :param deduplicate: whether rows that equal a recent block are dropped, where the sandbox does that at all.
     """
 
     datasource: DataSource
     replace: bool = False
     condition: str | None = None
     truncate_when_empty: bool = False
+    deduplicate: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def load(box: Sandbox, plan: Plan, file: DataFile, import_id: str, job: Job | No
                 _replace(box, plan, stage, counts, most)
             elif counts.good:
                 with engine.locked(datasource.name):
-                    move_good(engine, datasource, stage, datasource.name, most=most)
+                    move_good(engine, datasource, stage, datasource.name, most=most, deduplicate=plan.deduplicate)
             if counts.quarantined:
                 move_bad(engine, datasource, stage, import_id, invalid_too=False)
             return Loaded(counts, file.size, time.monotonic() - started)

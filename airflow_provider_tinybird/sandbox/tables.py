@@ -33,6 +33,10 @@ _ARGUMENTS = {
 }
 
 
+# Replicated tables, which Tinybird's are, remember as many blocks by default. What remembers them on one machine has another setting.
+_WINDOW_SETTING = "non_replicated_deduplication_window"
+_WINDOW = 10_000
+
 # Others read files, other hosts or other tables.
 _ENGINES = re.compile(
     r"(?:Replicated)?(?:\w*MergeTree|Join|Null|Memory|Set|Log|TinyLog|StripeLog)(?:\(.*\))?", re.DOTALL
@@ -101,8 +105,9 @@ def create_statement(datasource: DataSource, table: str) -> str:
     for key, clause in (("sampling_key", "SAMPLE BY"), ("ttl", "TTL")):
         if options.get(key):
             statement += f" {clause} {options[key]}"
+    window = f"{_WINDOW_SETTING} = {_WINDOW}"
     settings = f", {options['settings']}" if options.get("settings") else ""
-    return f"{statement} SETTINGS allow_nullable_key = 1{settings}"
+    return f"{statement} SETTINGS allow_nullable_key = 1, {window}{settings}"
 
 
 def _key(text: str) -> str:
@@ -125,6 +130,15 @@ def drop_scratch(engine: Engine) -> None:
     for row in engine.rows(f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)}"):
         if row["name"].startswith((".stage_", ".copy_")):
             drop_table(engine, row["name"])
+
+
+def remember_blocks(engine: Engine) -> None:
+    """Have tables of an older data directory remember their blocks too."""
+    for row in engine.rows(
+        f"SELECT name FROM system.tables WHERE database = {literal(DATABASE)} AND engine LIKE '%MergeTree'"
+        f" AND NOT endsWith(name, '_quarantine') AND position(create_table_query, '{_WINDOW_SETTING}') = 0"
+    ):
+        engine.run(f"ALTER TABLE {qualified(row['name'])} MODIFY SETTING {_WINDOW_SETTING} = {_WINDOW}")
 
 
 @contextmanager
@@ -162,12 +176,14 @@ def move_good(
     condition: str | None = None,
     marker: str | None = None,
     most: int | None = None,
+    deduplicate: bool = True,
 ) -> None:
     """Insert the staged rows that fit.
 
     :param into: the table, which is the data source's own or a copy of it.
     :param condition: only rows that it holds for.
     :param most: no more rows than this; None for all.
+    :param deduplicate: whether a block that equals a recent one is dropped, where the engine does that.
     """
     names = ", ".join(quoted(column.name) for column in datasource.columns)
     values = zip(insert_values(datasource.columns), datasource.columns, strict=True)
@@ -177,7 +193,8 @@ def move_good(
         select = f"{select} LIMIT {most}"
     if condition:
         select = f"SELECT {names} FROM ({select}) WHERE ({condition})"
-    engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}", marker)
+    settings = "" if deduplicate else " SETTINGS deduplicate_insert_select = 'disable'"
+    engine.run(f"INSERT INTO {qualified(into)} ({names}) {select}{settings}", marker)
 
 
 def move_bad(engine: Engine, datasource: DataSource, stage: str, import_id: str | None, invalid_too: bool) -> None:

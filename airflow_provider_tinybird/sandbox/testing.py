@@ -66,6 +66,7 @@ class TinybirdSandbox:
     :param project: directory with ``.datasource`` and ``.pipe`` files; None for an empty workspace.
     :param files: an empty directory for :meth:`serve_file`; None for a temporary one.
     :param options: further options of ``tinybird-sandbox``, such as ``["--forward", "--job-delay", "0.5"]``.
+    :param deduplicate: whether rows that equal a block inserted before are dropped, as replicated tables do; the default.
     :param start_timeout: seconds until it must be ready.
     :raises SandboxStartError: it did not start: something is not installed, a file of the project is wrong, ...
     """
@@ -76,13 +77,15 @@ class TinybirdSandbox:
         *,
         files: Path | None = None,
         options: Sequence[str] = (),
+        deduplicate: bool = True,
         start_timeout: float = 60,
     ) -> None:
         loads = () if project is None else ("--project", project)
+        keeps = () if deduplicate else ("--no-deduplication",)
         with ExitStack() as stack:  # undone when the start fails, and by Ctrl-C too
             self.files = files or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinybird-sandbox-")))
             self.process = stack.enter_context(
-                SandboxProcess(*loads, "--files", self.files, *options, start_timeout=start_timeout)
+                SandboxProcess(*loads, "--files", self.files, *keeps, *options, start_timeout=start_timeout)
             )
             self._stack = stack.pop_all()
 
@@ -155,7 +158,7 @@ class TinybirdSandbox:
     # What is put there
 
     def insert(self, datasource: str, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Append rows, as the Events API takes them.
+        """Append rows, as the Events API takes them; also such as were inserted before.
 
         :param datasource: one that exists.
         :param rows: dates and other values that JSON has not are written as text.
@@ -163,9 +166,8 @@ class TinybirdSandbox:
         :raises ValueError: rows did not fit; the text has the reasons.
         """
         count = 0
-        params = {"name": datasource, "mode": "append", "format": "ndjson"}
         for lines in _bodies(rows):
-            answer = self.process.request("POST", "/v0/datasources", params, body=b"\n".join(lines))
+            answer = self.process.request("POST", "/sandbox/rows", {"name": datasource}, body=b"\n".join(lines))
             if answer["quarantine_rows"] or answer["invalid_lines"]:
                 raise ValueError(f"rows for '{datasource}' do not fit: {self._reasons(datasource, answer)}")
             count += len(lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_tinybird import conditions, deadlines
 from airflow_provider_tinybird._compat import (
@@ -23,8 +23,9 @@ from airflow_provider_tinybird._compat import (
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.conditions import WaitTimeoutError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
-from airflow_provider_tinybird.operators.job import TRIGGER_SLACK
+from airflow_provider_tinybird.operators.job import BOUNCES, TRIGGER_SLACK
+from airflow_provider_tinybird.operators.task import TinybirdTask
+from airflow_provider_tinybird.outcomes import left_before
 from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigger
 
 if TYPE_CHECKING:
@@ -55,13 +56,42 @@ class PunctualSensor(BaseSensorOperator):
             began = began if first is None else first.timestamp()
         return float(began + self.timeout)
 
+    def look_here(
+        self, context: Context, event: Any, message: str, go_back: Callable[[float, int], None]
+    ) -> dict[str, Any]:
+        """Look from the worker, since the trigger could not: a triggerer may lack what a worker has, such as a connection.
+
+        :param message: what the trigger says.
+        :param go_back: defers again, to a deadline, and with the number of times that it was done.
+        """
+        left = left_before(event)
+        ends, bounces = float(left.get("deadline") or time.time() + self.timeout), int(left.get("bounces") or 0)
+        self._began = ends - self.timeout
+        self.log.warning(
+            "%s Looking from the worker, with the connection read again. If only workers can read or use it, set deferrable=False.",
+            message,
+        )
+        while True:
+            found = self.poke(context)
+            if found:
+                return dict(found.xcom_value or {})
+            if time.time() >= ends:
+                self.out_of_time(f"Waited {self.timeout:g} s (timeout), in vain. {message}")
+            if bounces < BOUNCES:
+                go_back(ends, bounces + 1)
+            time.sleep(max(0.0, min(self.poke_interval, ends - time.time())))
+
+    @abstractmethod
+    def out_of_time(self, message: str) -> NoReturn:
+        """End the wait."""
+
     def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
         # The poke after the end of the time is the one by which Airflow sees that it is over.
         planned = super()._get_next_poke_interval(started_at, run_duration, poke_count)
         return float(min(planned, max(0.0, self.timeout - run_duration()) + 0.1))
 
 
-class TinybirdConditionSensor(LinkedTask, PunctualSensor):
+class TinybirdConditionSensor(TinybirdTask, PunctualSensor):
     """Base of the sensors that ask a question, once a poll, until its answer is the one that they wait for.
 
     Passing trouble (a broken network, HTTP 429 and 5xx) is outlasted until ``timeout``. What waiting cannot mend (no such
@@ -93,11 +123,6 @@ class TinybirdConditionSensor(LinkedTask, PunctualSensor):
     def question(self) -> Question:
         """Say what is asked."""
 
-    @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
-
     def execute(self, context: Context) -> Any:
         """Wait, here or in the triggerer."""
         with self._as_airflow_says():
@@ -108,20 +133,24 @@ class TinybirdConditionSensor(LinkedTask, PunctualSensor):
             if found:
                 return found.xcom_value
             self.leave_link(context)
-            self.log.info("Waiting for %s in the triggerer.", self.question().what)
-            self.defer(
-                trigger=TinybirdConditionTrigger(
-                    tinybird_conn_id=self.tinybird_conn_id,
-                    question=self.question().to_json(),
-                    poll_interval=self.poke_interval,
-                    deadline=began + self.timeout,
-                    started_at=began,
-                    outlasts_refusals=self.silent_fail,
-                ),
-                method_name="execute_complete",
-                timeout=timedelta(seconds=self.timeout) + TRIGGER_SLACK,
-            )
+            self._defer(began + self.timeout)
         raise AssertionError("defer() returned")
+
+    def _defer(self, deadline: float, bounces: int = 0) -> None:
+        self.log.info("Waiting for %s in the triggerer.", self.question().what)
+        self.defer(
+            trigger=TinybirdConditionTrigger(
+                tinybird_conn_id=self.tinybird_conn_id,
+                question=self.question().to_json(),
+                poll_interval=self.poke_interval,
+                deadline=deadline,
+                started_at=deadline - self.timeout,
+                outlasts_refusals=self.silent_fail,
+                resume={"deadline": deadline, "bounces": bounces},
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + TRIGGER_SLACK,
+        )
 
     @cached_property
     def _wait(self) -> conditions.Wait:
@@ -143,9 +172,16 @@ class TinybirdConditionSensor(LinkedTask, PunctualSensor):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=finding.facts_or_error())
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Take up what the trigger found, as the other modes would have."""
-        return conditions.Finding.from_payload(event).facts_or_error()
+        finding = conditions.Finding.from_payload(event)
+        if finding.ending is conditions.Ending.LOST:
+            return self.look_here(context, event, finding.message, self._defer)
+        return finding.facts_or_error()
+
+    def out_of_time(self, message: str) -> NoReturn:
+        """End the wait."""
+        raise WaitTimeoutError(message)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Come back from the triggerer."""

@@ -20,9 +20,9 @@ from airflow_provider_tinybird._compat import (
 )
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.links.tinybird import LinkedTask
 from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
+from airflow_provider_tinybird.operators.task import TinybirdTask
 from airflow_provider_tinybird.sensors.base import PunctualSensor, TinybirdConditionSensor
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
@@ -34,7 +34,7 @@ FAILURES_TOLERATED = 1_000_000
 """Looks that may fail: passing trouble is outlasted until the sensor's timeout, in each mode."""
 
 
-class TinybirdJobSensor(LinkedTask, PunctualSensor):
+class TinybirdJobSensor(TinybirdTask, PunctualSensor):
     """Wait until a job is over: green when it is done, red when it failed or was cancelled.
 
     Give ``job_id``, or ``pipe`` for the newest job of a pipe, whoever started it.
@@ -71,11 +71,6 @@ class TinybirdJobSensor(LinkedTask, PunctualSensor):
         self.tinybird_conn_id = tinybird_conn_id
 
     @cached_property
-    def hook(self) -> TinybirdHook:
-        """The hook for the connection."""
-        return TinybirdHook(self.tinybird_conn_id)
-
-    @cached_property
     def _watch(self) -> jobs.Watch:
         # The sensor's own timeout ends the wait, so the watch has no end of its own in any mode.
         now = time.time()
@@ -99,6 +94,10 @@ class TinybirdJobSensor(LinkedTask, PunctualSensor):
             value = self.poke(context)
         if value:
             return value.xcom_value
+        self._defer(now + self.timeout)
+        raise AssertionError("defer() returned")
+
+    def _defer(self, deadline: float, bounces: int = 0) -> None:
         self.log.info(
             "Waiting for %s in the triggerer.", f"job {self.job_id}" if self.job_id else f"pipe '{self.pipe}'"
         )
@@ -109,16 +108,16 @@ class TinybirdJobSensor(LinkedTask, PunctualSensor):
                 pipe=self.pipe or "",
                 told=self._watch.told,
                 poll_interval=self.poke_interval,
-                deadline=now + self.timeout,
-                started_at=now,
+                deadline=deadline,
+                started_at=deadline - self.timeout,
                 failures_tolerated=FAILURES_TOLERATED,
                 not_found_tolerated=0,
                 cancel_on_kill=False,
+                resume={"deadline": deadline, "bounces": bounces},
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + TRIGGER_SLACK,
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + TRIGGER_SLACK,
         )
-        raise AssertionError("defer() returned")
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; where Tinybird says that it does not know the job, a few times."""
@@ -137,13 +136,15 @@ class TinybirdJobSensor(LinkedTask, PunctualSensor):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=job_xcom(outcomes.job_or_error(outcome)))
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:  # noqa: ARG002
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Take up what the trigger found, as the other modes would have."""
         with self._as_airflow_says():
             outcome = outcomes.Outcome.from_payload(event)
+            if outcome.ending is outcomes.Ending.LOST:
+                return self.look_here(context, event, outcome.message, self._defer)
             self.resume_link(outcome.as_job(), outcome.waited)
             if outcome.ending is outcomes.Ending.TIMEOUT:
-                self._time_out(outcome.message)
+                self.out_of_time(outcome.message)
             return job_xcom(outcomes.job_or_error(outcome))
 
     @contextmanager
@@ -159,7 +160,8 @@ class TinybirdJobSensor(LinkedTask, PunctualSensor):
                 raise
             raise AirflowFailException(str(e)) from None
 
-    def _time_out(self, message: str) -> NoReturn:
+    def out_of_time(self, message: str) -> NoReturn:
+        """End the wait, as Airflow's own rules say."""
         if self.soft_fail or self.never_fail:
             raise AirflowSkipException(message)
         raise AirflowSensorTimeout(message)

@@ -58,7 +58,9 @@ class Ledger:
     :param invalid: lines that could not be read.
     :param jobs: ids of the newest jobs.
     :param sent: the file behind them.
+    :param import_ids: ids of the newest imports, by which the quarantine knows them; empty where an earlier version began the load.
     :param rows_before: rows that a replace found in the data source; ``None`` where that is not known.
+    :param before: what was in the data source before the first file, by which the rows are judged.
     """
 
     target: str
@@ -74,15 +76,19 @@ class Ledger:
     sent: SentFile | None = None
     version: int = field(default=1)
     rows_before: int | None = None
+    import_ids: tuple[str, ...] = ()
+    before: Mapping[str, Any] | None = None
 
     def about_to_send(self, file: SpooledFile) -> Ledger:
         """Note that a file is about to be sent."""
         return replace(self, sent=SentFile.of(file))
 
-    def is_in(self, job_id: str, counts: RowCounts | None) -> Ledger:
+    def is_in(self, job_id: str, counts: RowCounts | None, import_id: str = "") -> Ledger:
         """Note that the file that was sent is in.
 
+        :param job_id: its job.
         :param counts: what Tinybird says of its rows.
+        :param import_id: its import, where that is not named like the job.
         """
         if self.sent is None:
             raise AssertionError("no file was sent")
@@ -99,6 +105,7 @@ class Ledger:
             quarantined=(self.quarantined or 0) + (said.quarantine_rows or 0) if quarantine_known else None,
             invalid=self.invalid + (said.invalid_lines or 0),
             jobs=(*self.jobs, job_id)[-_JOBS_KEPT:],
+            import_ids=(*self.import_ids, import_id or job_id)[-_JOBS_KEPT:],
             sent=None,
         )
 
@@ -116,7 +123,8 @@ class Ledger:
         try:
             sent = known.get("sent")
             known["sent"] = SentFile(**sent) if sent else None
-            return cls(**{**known, "jobs": tuple(known.get("jobs") or ())})
+            lists = {name: tuple(known.get(name) or ()) for name in ("jobs", "import_ids")}
+            return cls(**{**known, **lists})
         except TypeError:
             log.warning("What is remembered of this load cannot be read and is ignored: %s", sorted(stored))
             return None

@@ -11,8 +11,6 @@ from airflow_provider_tinybird.counts import RowCounts
 from airflow_provider_tinybird.intervals import Interval, literal
 from airflow_provider_tinybird.partitions import PartitionKey
 
-_PLAIN_ENGINES = ("MergeTree", "ReplicatedMergeTree", "SharedMergeTree")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replaced:
@@ -23,13 +21,14 @@ class Replaced:
     :param end: first moment behind it.
     :param condition: the interval as an SQL condition.
     :param key: the partition key as an SQL text; empty where there is none, or it cannot be told.
-    :param merges: whether the engine merges rows away, so that their number says little.
+    :param merges: whether the engine merges rows away, or a TTL takes them out, so that their number says little.
     :param rows_before: rows of the interval that were there before.
     :param rows: rows that were sent and are in the interval; ``None`` where they were not looked at.
     :param is_exact: whether no others were sent.
     :param partitions: partitions that they are in; ``None`` where that cannot be told.
     :param is_imported: whether the import is over, or none is needed.
     :param job_id: the import.
+    :param import_id: its id in the quarantine; empty where an earlier version deferred.
     :param written: rows that Tinybird says it wrote.
     :param quarantined: rows in quarantine.
     :param invalid: lines that could not be read.
@@ -52,9 +51,10 @@ class Replaced:
     quarantined: int | None = None
     invalid: int = 0
     deleted: int = 0
+    import_id: str = ""
 
     @classmethod
-    def of(cls, interval: Interval, key: PartitionKey | None, datasource: str, engine: str) -> Replaced:
+    def of(cls, interval: Interval, key: PartitionKey | None, datasource: str, *, merges: bool) -> Replaced:
         """Begin with an interval."""
         return cls(
             datasource=datasource,
@@ -62,7 +62,7 @@ class Replaced:
             end=interval.end.isoformat(),
             condition=interval.condition,
             key=key.text if key else "",
-            merges=engine not in _PLAIN_ENGINES,
+            merges=merges,
         )
 
     def with_before(self, rows: int) -> Replaced:
@@ -73,12 +73,13 @@ class Replaced:
         """Note what is sent."""
         return replace(self, rows=rows, is_exact=is_exact, partitions=None if partitions is None else tuple(partitions))
 
-    def imported(self, job_id: str, counts: RowCounts) -> Replaced:
+    def imported(self, job_id: str, counts: RowCounts, import_id: str = "") -> Replaced:
         """Note that the import is done."""
         return replace(
             self,
             is_imported=True,
             job_id=job_id,
+            import_id=import_id or job_id,
             written=counts.rows,
             quarantined=counts.quarantine_rows,
             invalid=counts.invalid_lines or 0,
@@ -119,7 +120,7 @@ class Replaced:
         if sent is not None and found < sent:
             why = (
                 "Rows that are outside the interval are left out by Tinybird; or something else writes into it, or deletes from it, at the "
-                "same time."
+                "same time; or Tinybird dropped a block of rows that equals a recent one."
             )
         elif self.partitions is None:
             why = (

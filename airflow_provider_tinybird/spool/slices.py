@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.ndjson.errors import BadValueError
+from airflow_provider_tinybird.ndjson.gate import Gate
 from airflow_provider_tinybird.ndjson.rows import Encoded
 from airflow_provider_tinybird.ndjson.sources import Source, sources
 from airflow_provider_tinybird.spool.columns import TargetColumn, fitting
@@ -43,13 +44,14 @@ class Rows:
 
     :param data: as :func:`airflow_provider_tinybird.ndjson.batches` takes it.
     :param max_bytes: bytes of a slice before compression.
+    :param gate: looks at all values on their way.
     """
 
-    def __init__(self, data: object, *, max_bytes: int) -> None:
+    def __init__(self, data: object, *, max_bytes: int, gate: Gate | None = None) -> None:
         self._max_bytes = max_bytes
         self._count = _FIRST_ROWS
         self._head: list[Source] = []
-        self._rest: Iterator[Source] = sources(data, lambda: self._count)
+        self._rest: Iterator[Source] = sources(data, lambda: self._count, gate)
 
     def size_up_to(self, most: int) -> int:
         """Estimate how many bytes of NDJSON all rows are, reading no further than it takes to know that they are more than ``most``.
@@ -69,8 +71,7 @@ class Rows:
     def slices(self, columns: Sequence[TargetColumn] = ()) -> Iterator[Slice]:
         """Slices of at most ``max_bytes``, except where one row alone is larger.
 
-        From the first rows on that do not fit the data source exactly, everything goes as NDJSON. A source has an optional method
-        ``arrow(start, count)``, which returns up to ``count`` rows as an Arrow table, or ``None`` where no table holds them exactly.
+        From the first rows on that do not fit the data source exactly, everything goes as NDJSON.
 
         :param columns: of the data source; without any all goes as NDJSON.
         :raises EncodeError: a value cannot be sent.
@@ -80,7 +81,7 @@ class Rows:
             start = 0
             while start < source.rows:
                 wanted = min(self._count, source.rows - start)
-                one = _typed(source, start, wanted, columns) if columns else None
+                one = _typed(source, start, wanted, position, columns) if columns else None
                 if one is None:
                     columns = ()
                     one = _lines(source.encode(start, wanted, position))
@@ -102,12 +103,9 @@ def text_of(rows: Rows) -> list[bytes]:
     return [bytes(one.lines or b"") for one in rows.slices()]
 
 
-def _typed(source: Source, start: int, count: int, columns: Sequence[TargetColumn]) -> Slice | None:
-    as_arrow = getattr(source, "arrow", None)
-    if as_arrow is None:
-        return None
+def _typed(source: Source, start: int, count: int, first_row: int, columns: Sequence[TargetColumn]) -> Slice | None:
     try:
-        table = as_arrow(start, count)
+        table = source.arrow(start, count, first_row)
     except BadValueError:
         return None  # the other way names row and column
     table = None if table is None else fitting(table, columns)

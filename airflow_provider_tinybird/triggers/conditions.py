@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import conditions, deadlines, questions
+from airflow_provider_tinybird import conditions, deadlines, outcomes, questions
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
 
 
 class TinybirdConditionTrigger(BaseTrigger):
@@ -23,6 +23,7 @@ class TinybirdConditionTrigger(BaseTrigger):
     :param deadline: moment (seconds since the epoch) after which the wait is over.
     :param started_at: moment at which it began.
     :param outlasts_refusals: go on waiting when the question is refused.
+    :param resume: what the task left for itself: small JSON that the event brings back.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class TinybirdConditionTrigger(BaseTrigger):
         deadline: float,
         started_at: float,
         outlasts_refusals: bool = False,
+        resume: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tinybird_conn_id = tinybird_conn_id
@@ -42,6 +44,7 @@ class TinybirdConditionTrigger(BaseTrigger):
         self.deadline = deadline
         self.started_at = started_at
         self.outlasts_refusals = outlasts_refusals
+        self.resume = resume
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Write down what Airflow stores."""
@@ -54,6 +57,7 @@ class TinybirdConditionTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "started_at": self.started_at,
                 "outlasts_refusals": self.outlasts_refusals,
+                "resume": self.resume,
             },
         )
 
@@ -61,11 +65,13 @@ class TinybirdConditionTrigger(BaseTrigger):
         """Ask. An exception from here would fail the task without its having a chance to say anything."""
         try:
             finding = await self._wait()
+        except OutOfSightError as e:
+            finding = conditions.Finding(ending=conditions.Ending.LOST, message=str(e))
         except Exception as e:
             self.log.exception("Waiting broke.")
             message = f"The wait broke off in the triggerer: {redact(f'{type(e).__name__}: {e}')}"
             finding = conditions.Finding(ending=conditions.Ending.LOST, message=message)
-        yield TriggerEvent(finding.to_payload())
+        yield TriggerEvent(outcomes.event(finding.to_payload(), self.resume))
 
     async def _wait(self) -> conditions.Finding:
         wait = conditions.Wait(
@@ -79,7 +85,7 @@ class TinybirdConditionTrigger(BaseTrigger):
             # The looks end by themselves; this is for all else, such as the look-up of the connection.
             async with (
                 deadlines.within(deadlines.closing_ends(self.deadline)),
-                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+                rereading_client(self.tinybird_conn_id) as client,
             ):
                 return await conditions.wait_async(client, wait)
         except TimeoutError:

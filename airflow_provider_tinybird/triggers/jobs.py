@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_tinybird import deadlines, jobs, outcomes
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
 
@@ -27,6 +28,7 @@ class TinybirdJobTrigger(BaseTrigger):
     :param not_found_tolerated: looks in a row that may answer 404, however long that takes.
     :param told: status of the job that the log has already told.
     :param cancel_on_kill: cancel the job when a user fails, clears or marks the deferred task (Airflow 3.3 and later).
+    :param resume: what the task left for itself: small JSON that the event brings back.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class TinybirdJobTrigger(BaseTrigger):
         cancel_on_kill: bool = True,
         pipe: str = "",
         told: str = "",
+        resume: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tinybird_conn_id = tinybird_conn_id
@@ -54,6 +57,7 @@ class TinybirdJobTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.pipe = pipe
         self.told = told
+        self.resume = resume
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Write down what Airflow stores."""
@@ -70,6 +74,7 @@ class TinybirdJobTrigger(BaseTrigger):
                 "cancel_on_kill": self.cancel_on_kill,
                 "pipe": self.pipe,
                 "told": self.told,
+                "resume": self.resume,
             },
         )
 
@@ -87,17 +92,20 @@ class TinybirdJobTrigger(BaseTrigger):
             # The looks end by themselves; this is for all else, such as the look-up of the connection.
             async with (
                 deadlines.within(deadlines.closing_ends(self.deadline)),
-                TinybirdHook(self.tinybird_conn_id).async_client() as client,
+                rereading_client(self.tinybird_conn_id) as client,
             ):
                 outcome = await jobs.watch_job_async(client, watch)
         except TimeoutError:
             outcome = watch.timed_out()
         except Exception as e:
-            self.log.exception("Waiting for job %s broke.", self.job_id)
-            why = redact(f"{type(e).__name__}: {e}")
-            message = f"Job {self.job_id} could not be watched and may go on running: {why}"
+            if isinstance(e, OutOfSightError):
+                why = str(e)
+            else:
+                self.log.exception("Waiting for job %s broke.", self.job_id)
+                why = redact(f"{type(e).__name__}: {e}")
+            message = f"Job {self.job_id} could not be watched in the triggerer and may go on running: {why}"
             outcome = outcomes.Outcome(ending=outcomes.Ending.LOST, job_id=self.job_id, message=message)
-        yield TriggerEvent(outcome.to_payload())
+        yield TriggerEvent(outcomes.event(outcome.to_payload(), self.resume))
 
     async def on_kill(self) -> None:
         """Cancel the job: a user failed, cleared or marked the task. Called by Airflow 3.3 and later only."""

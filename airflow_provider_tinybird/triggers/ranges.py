@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from airflow_provider_tinybird import deadlines, jobs, slots
+from airflow_provider_tinybird import deadlines, jobs, outcomes, slots
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
 from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 
 
@@ -26,6 +27,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
     :param until: moment (seconds since the epoch) at which the wait is over.
     :param poll_interval: seconds between two looks at all of them.
     :param cancel_on_kill: cancel the jobs when a user fails, clears or marks the deferred task (Airflow 3.3 and later).
+    :param resume: what the task left for itself: small JSON that the event brings back.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
         until: float,
         poll_interval: float = jobs.POLL_INTERVAL,
         cancel_on_kill: bool = True,
+        resume: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tinybird_conn_id = tinybird_conn_id
@@ -43,6 +46,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
         self.until = until
         self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
+        self.resume = resume
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Write down what Airflow stores."""
@@ -54,6 +58,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
                 "until": self.until,
                 "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
+                "resume": self.resume,
             },
         )
 
@@ -61,16 +66,18 @@ class TinybirdAnyJobTrigger(BaseTrigger):
         """Look at the jobs until one is over. A look that fails says nothing; the task looks itself when it is back."""
         try:
             message = await self._wait()
+        except OutOfSightError as e:
+            message = str(e)
         except Exception:
             self.log.exception("Waiting for the jobs broke; the task looks at them itself.")
             message = "waiting for the jobs broke, see the triggerer's log."
-        yield TriggerEvent(slots.SlotEvent(message=message).to_payload())
+        yield TriggerEvent(outcomes.event(slots.SlotEvent(message=message).to_payload(), self.resume))
 
     async def _wait(self) -> str:
         # Beyond the end nobody would cancel the jobs: Airflow's own timeout of the deferral comes soon after.
         ends = deadlines.looks_end(self.until)
         with suppress(TimeoutError):
-            async with deadlines.within(ends), TinybirdHook(self.tinybird_conn_id).async_client() as client:
+            async with deadlines.within(ends), rereading_client(self.tinybird_conn_id) as client:
                 asked = 0.0
                 while (left := self.until - time.time()) > 0:
                     await asyncio.sleep(min(left, max(asked, self.poll_interval * random.uniform(1.0, 1.1))))  # noqa: S311

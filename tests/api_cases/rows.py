@@ -135,7 +135,7 @@ CASES = (
         ("sales",),
         "POST /v0/sql",
         b"q=SELECT+c__error_column%2C+any%28c__error%29+AS+c__errors%2C+count%28%29+AS+c__rows+FROM+%60sales_quarantine%60"
-        b"+WHERE+insertion_date+%3E%3D+now%28%29+-+toIntervalSecond%2861%29"
+        b"+WHERE+insertion_date+%3E%3D+toDateTime%28intDiv%28toUnixTimestamp64Milli%28now64%283%29%29+-+61000%2C+1000%29%29"
         b"+GROUP+BY+c__error_column+ORDER+BY+c__rows+DESC%2C+c__error_column+LIMIT+5%0AFORMAT+JSON",
         kw={"seconds": 60},
         live=lambda send: one_bad_row(send)[:1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from sandbox_process import SandboxProcess
 
 PROJECT = Path(__file__).parent / "project"
-CSV = "2026-01-01,a,1\n"
+NUMBERS = itertools.count(1)
 
 
 def plan(client: httpx.Client, **course: object) -> None:
@@ -17,7 +18,9 @@ def plan(client: httpx.Client, **course: object) -> None:
 
 
 def start(client: httpx.Client) -> str:
-    job_id: str = client.post("/v1/datasources/sales/append?format=csv", content=CSV).raise_for_status().json()["id"]
+    """Append a row that no other equals."""
+    csv = f"2026-01-01,a,{next(NUMBERS)}\n"
+    job_id: str = client.post("/v1/datasources/sales/append?format=csv", content=csv).raise_for_status().json()["id"]
     return job_id
 
 
@@ -49,7 +52,7 @@ def test_a_job_fails_with_given_words_and_the_next_one_does_not(client, poll):
 
 def test_an_import_loses_rows_and_only_its_counts_tell(client, poll):
     plan(client, lose=2)
-    answer = client.post("/v1/datasources/sales/append?format=csv", content=CSV * 5)
+    answer = client.post("/v1/datasources/sales/append?format=csv", content="2026-01-01,a,1\n" * 5)
     job_id = answer.json()["id"]
     assert poll(client, job_id, ("done",)).get("error") is None
     (block,) = client.get(f"/v0/jobs/{job_id}?debug=blocks,block_log").json()["blocks"]

@@ -150,7 +150,9 @@ def test_writers_beside_each_other(client, query, wait_for_job):
                 row = f'{{"day":"2026-01-01","shop":"s{number}","amount":{turn}}}'
                 answers = (
                     sender.post(EVENTS, content=row),
-                    sender.post("/v0/datasources?name=sales&mode=append&format=ndjson", content=row),
+                    sender.post(
+                        "/v0/datasources?name=sales&mode=append&format=ndjson", content=row.replace("-01-01", "-01-02")
+                    ),
                     sender.post("/v0/datasources/sales/delete", data={"delete_condition": f"shop = 'x{number}'"}),
                     sender.post("/v0/pipes/copy_totals/copy?_mode=replace"),
                 )

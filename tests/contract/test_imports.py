@@ -115,10 +115,11 @@ def test_statistics_are_of_the_whole_table(client, server, files, wait_for_job):
     """Jobs API: statistics of an import describe the whole data source; blocks have the rows of the import."""
     (files / "sales.csv").write_text(CSV)
     params = {"format": "csv", "url": f"{server.base_url}/files/sales.csv"}
-    for _ in range(2):
+    for more in ("", "2026-03-01,c,3\n"):
+        (files / "sales.csv").write_text(f"{CSV}{more}")
         job = wait_for_job(client.post("/v1/datasources/sales/append", params=params).json()["id"])
-    assert job["statistics"]["row_count"] == 4
-    assert job["blocks"][0]["process_return"][0]["lines"] == 2
+    assert job["statistics"]["row_count"] == 5
+    assert job["blocks"][0]["process_return"][0]["lines"] == 3
 
 
 def test_blocks_only_on_debug(client, wait_for_job):

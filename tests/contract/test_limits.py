@@ -37,7 +37,7 @@ def limited(limited_server: SandboxProcess) -> Iterator[httpx.Client]:
 
 def test_events_beyond_the_rate(limited):
     """Events API reference: 429, X-RateLimit-Limit, -Remaining and -Reset, Retry-After on 429 only; nothing is inserted."""
-    answers = [limited.post(EVENTS, content=ROW) for _ in range(6)]
+    answers = [limited.post(EVENTS, content=ROW.replace('"a"', f'"a{number}"')) for number in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
     assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["4", "3", "2", "1", "0", "0"]
     assert {answer.headers["x-ratelimit-limit"] for answer in answers} == {"5"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 
 import pyarrow.parquet as pq
@@ -122,7 +123,10 @@ def test_job_timestamp_defaults_to_the_present(client, wait_for_job, query):
 def test_copy_modes(client, wait_for_job, query):
     """Copy Pipes API: append adds, replace takes the place; the pipe's own mode is append when unset."""
 
+    times = itertools.count(1)
+
     def copied(**params: str) -> int:
+        params = {"job_timestamp": f"2026-01-01 00:00:{next(times):02}", **params}
         assert (
             wait_for_job(client.post("/v0/pipes/copy_totals/copy", params=params).json()["job"]["id"])["status"]
             == "done"
@@ -212,7 +216,8 @@ def test_populate(client, wait_for_job, query):
     assert result["job"]["kind"] == "populateview"
     assert wait_for_job(result["job"]["id"])["status"] == "done"
     assert query(totals) == [{"shop": "a", "total": 1}, {"shop": "b", "total": 5}]
-    wait_for_job(client.post("/v0/pipes/sales_view/nodes/summed/population").json()["job"]["id"])
+    only_b = {"populate_condition": "shop = 'b'"}
+    wait_for_job(client.post("/v0/pipes/sales_view/nodes/summed/population", params=only_b).json()["job"]["id"])
     assert query(totals)[1] == {"shop": "b", "total": 10}
     params = {"truncate": "true", "populate_condition": "toMonth(day) = 2"}
     wait_for_job(client.post("/v0/pipes/sales_view/nodes/summed/population", params=params).json()["job"]["id"])

@@ -117,8 +117,8 @@ def test_rows_definitions_and_tokens_survive(tmp_path):
         client.post("/v0/datasources", params={"name": "t", "schema": "a String `json:$.a`"}).raise_for_status()
         client.post("/v0/pipes", data={"name": "p", "sql": "SELECT count() AS n FROM t"}).raise_for_status()
         narrow = client.post("/v0/tokens", params={"name": "reader", "scope": "PIPES:READ:p"}).json()["token"]
-        for _ in range(5):
-            client.post("/v0/events?name=t&wait=true", content='{"a":"x"}').raise_for_status()
+        for number in range(5):
+            client.post("/v0/events?name=t&wait=true", content=f'{{"a":"x{number}"}}').raise_for_status()
         token = server.token
         server.process.kill()
         server.process.wait()

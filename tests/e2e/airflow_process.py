@@ -217,6 +217,19 @@ class Airflow:
             raise RuntimeError(f"{method} {path}: HTTP {answer.status_code}: {answer.text[:500]}")
         return answer.json()
 
+    def connect(self, conn_id: str, host: str, token: str) -> None:
+        """Store a connection, in the place of one that is there."""
+        self.disconnect(conn_id)
+        fields = {"connection_id": conn_id, "conn_type": "tinybird", "host": host, "password": token}
+        self.send("POST", "/api/v2/connections", fields)
+
+    def disconnect(self, conn_id: str) -> None:
+        """Remove a connection, if it is there."""
+        with self._one_writer:
+            answer = self._client.delete(f"/api/v2/connections/{conn_id}")
+        if answer.status_code not in (204, 404):
+            raise RuntimeError(f"connection {conn_id} is still there: HTTP {answer.status_code}")
+
     def check(self) -> None:
         """Check that no process ended by itself."""
         for name, component in self._components.items():

@@ -24,7 +24,9 @@ ROWS = "day,shop,amount\n2026-01-01,a,1\n2026-01-02,a,2\n2026-02-01,b,5\n"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     files = tmp_path_factory.mktemp("files")
-    (files / "sales.csv").write_text(ROWS)
+    header, *rows = ROWS.splitlines()
+    # In another order than those that are there: the same block would be dropped.
+    (files / "sales.csv").write_text("\n".join([header, *reversed(rows), ""]))
     with SandboxProcess("--project", PROJECT, "--files", files) as server:
         yield server
 

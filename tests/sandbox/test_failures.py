@@ -365,7 +365,7 @@ def test_a_load_that_breaks_in_between_tells_what_is_in(box, run_here, monkeypat
     box.fault("/v0/events", delay=0, times=2)
     box.fault("/v0/events", cut="after")
     with pytest.raises(AirflowFailException) as caught:
-        run_here(EVENTS, datasource="flights", data=[ROW] * 20, max_in_flight=1)
+        run_here(EVENTS, datasource="flights", data=[{**ROW, "delay": number} for number in range(20)], max_in_flight=1)
     print(f"\n[load interrupted]\n  {caught.value}")
     assert "In: rows 0 to 3 (2 batches). Unknown whether they are in: rows 4 to 5 (1 batch)." in str(caught.value)
     assert box.count() == 6

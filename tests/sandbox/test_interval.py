@@ -397,7 +397,7 @@ def test_deferred_at_each_job(box, monkeypatch):
         except TaskDeferred as wait_:
             waits.append(wait_)
             event = asyncio.run(only_event(*json.loads(json.dumps(wait_.trigger.serialize()))))
-            step = partial(getattr(made(), wait_.method_name), {}, event, **json.loads(json.dumps(wait_.kwargs)))
+            step = partial(getattr(made(), wait_.method_name), {}, event, **json.loads(json.dumps(wait_.kwargs or {})))
     assert len(waits) == 2
     assert shape(box, name) == counts(new=1, old=1)
     assert (value["rows"], value["rows_deleted"]) == (1, 1)

@@ -94,7 +94,7 @@ class TestAppend:
         value = run_here(TinybirdLoadOperator, datasource="flights", data=rows, via="files", on_quarantine="warn")
         assert (value["rows"], value["quarantine_rows"]) == (2, 1)
         with pytest.raises(AirflowFailException, match="1 of 3 rows did not fit"):
-            attempt(None, 1, data=rows, via="files")
+            attempt(None, 1, data=rows[::-1], via="files")
 
     def test_deferred_between_files(self, box, monkeypatch):
         wait = TinybirdLoadOperator.wait_for_job
@@ -186,10 +186,24 @@ class TestRetry:
     def test_clear_sends_all_again(self, box):
         store = Store()
         attempt(store, 1, data=frame(), via="files")
+        before = len(imports(box))
+        box.truncate()
         operator_context = {"ti": Ti(2, max_tries=4), "task_state_store": store}
         operator = TinybirdLoadOperator(task_id="t", retries=3, datasource="flights", data=frame(), via="files", **MANY)
         operator.execute(operator_context)
-        assert box.rows(SUM) == [expected(times=2)]
+        assert len(imports(box)) == 2 * before
+        assert box.rows(SUM) == [expected()]
+
+    def test_clear_over_rows_that_are_there_is_red(self, box, quick_judge):
+        """The same files again are dropped as repetitions, under success."""
+        attempt(Store(), 1, data=frame(), via="files")
+        before = len(imports(box))
+        with pytest.raises(
+            AirflowFailException, match=r"of them are not there.*\n.*equal rows that were inserted before"
+        ):
+            attempt(Store(), 1, data=frame(), via="files")
+        assert len(imports(box)) == before + 1, "no more files after the first that is not there"
+        assert box.rows(SUM) == [expected()]
 
     @pytest.mark.parametrize("change", ["value", "fewer", "none"])
     def test_other_rows_are_noticed(self, box, monkeypatch, change):

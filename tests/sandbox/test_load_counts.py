@@ -135,7 +135,7 @@ class TestQuarantine:
         return [*good[:10], BAD, *good[10:], BAD]
 
     def test_stops_before_the_next_file(self, box, load):
-        with pytest.raises(AirflowFailException, match=r"1 of \d+ rows did not fit .*The load stopped: the first"):
+        with pytest.raises(AirflowFailException, match=r"(?s)1 of \d+ rows did not fit .*The load stopped: the first"):
             load(data=self.data())
         assert len(imports(box)) == 1
 

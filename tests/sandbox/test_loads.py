@@ -30,6 +30,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(exactly_once, "_LOOKS", (0.0, 0.05))
     monkeypatch.setattr(exactly_once, "_LAST_LOOK", 0.0)
     monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
+    monkeypatch.setattr(exactly_once, "_LAST_LOOKS", (0.0, 0.05))
     monkeypatch.setattr(counts, "_POLL_INTERVAL", 0.05)
 
 
@@ -305,7 +306,8 @@ class TestOtherDeliveries:
         box.fault(EVENTS, delay=0, times=2)
         box.fault(EVENTS, cut="after")
         self.by("at_least_once")
-        assert in_it(box) == sorted([*ALL, *ALL[10:15]])
+        assert len(box.seen("POST", EVENTS)) == 7
+        assert in_it(box) == ALL  # a table that deduplicates drops what is sent again; another doubles it
 
     @pytest.mark.parametrize(("before", "after"), [("at_most_once", "exactly_once"), ("exactly_once", "at_least_once")])
     def test_another_delivery_in_the_retry_is_refused(self, box, bodies, before, after):

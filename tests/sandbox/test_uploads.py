@@ -100,11 +100,13 @@ def test_the_signature_is_seen_by_nobody(box, bucket, run, caplog):
 
 
 def test_the_hook_takes_the_same(box, bucket):
-    path = put(box, bucket, "x.csv", CSV.replace(",", ";").encode())
     hook = TinybirdHook()
-    for by_url in (False, True):
+    lines = CSV.replace(",", ";")
+    for by_url, more in ((False, ""), (True, "2013-01-03;DL;1\n")):  # the same rows again would be dropped
+        path = put(box, bucket, "x.csv", f"{lines}{more}".encode())
         job = hook.append_file("flights", path, by_url=by_url, dialect_delimiter=";")
         hook.wait_for_job(job.id, poll_interval=0.05)
+    put(box, bucket, "x.csv", f"{lines}2013-01-04;DL;2\n2013-01-05;DL;3\n".encode())
     job = hook.append_url("flights", f"{box.url}/files/b/x.csv", dialect_delimiter=";")
     hook.wait_for_job(job.id, poll_interval=0.05)
-    assert box.count() == 6
+    assert box.count() == 2 + 3 + 4

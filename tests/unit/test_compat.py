@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -58,3 +59,58 @@ def test_features_are_probed():
     assert _compat.task_state_store({"task_state_store": store}) is store
     assert _compat.task_state_store({}) is None
     assert _compat.task_state_store(_compat.Context()) is None
+
+
+class TestStoreOfOneLife:
+    """Airflow gives a task instance another trace context when it is cleared, running or not, and none at a retry."""
+
+    @staticmethod
+    def of(stored, traceparent):
+        carrier = {"traceparent": traceparent} if traceparent else {}
+        return _compat.task_state_store(
+            {"ti": SimpleNamespace(context_carrier=carrier, max_tries=2), "task_state_store": stored}
+        )
+
+    def test_a_retry_sees_what_was_stored(self):
+        stored = Stored()
+        self.of(stored, "a").set("k", {"version": 1})
+        assert self.of(stored, "a").get("k") == {"version": 1}
+
+    def test_a_cleared_task_does_not(self):
+        stored = Stored()
+        self.of(stored, "a").set("k", {"version": 1})
+        assert self.of(stored, "b").get("k") is None
+        self.of(stored, "b").set("k", {"version": 2})
+        assert self.of(stored, "b").get("k") == {"version": 2}
+
+    def test_what_an_older_version_stored_is_seen(self):
+        stored = Stored(k={"version": 1, "max_tries": 2})
+        assert self.of(stored, "a").get("k") == {"version": 1, "max_tries": 2}
+
+    def test_what_is_no_mapping_passes(self):
+        stored = Stored(k=[1])
+        self.of(stored, "a").set("l", [2])
+        assert (self.of(stored, "b").get("k"), self.of(stored, "b").get("l")) == ([1], [2])
+
+    @pytest.mark.parametrize("ti", [None, SimpleNamespace(), SimpleNamespace(context_carrier=None)])
+    def test_without_a_trace_context_it_is_airflow_s_own(self, ti):
+        stored = Stored()
+        assert _compat.task_state_store({"ti": ti, "task_state_store": stored}) is stored
+
+    def test_there_is_none_before_3_3(self):
+        assert _compat.task_state_store({"ti": SimpleNamespace(context_carrier={"traceparent": "a"})}) is None
+
+    def test_a_worker_s_task_instance_has_it_where_there_is_a_store(self):
+        runtime = pytest.importorskip("airflow.sdk.execution_time.task_runner").RuntimeTaskInstance
+        has_store = "task_state_store" in inspect.getsource(runtime)
+        assert not has_store or "context_carrier" in runtime.model_fields
+
+
+class Stored(dict):
+    """What Airflow keeps."""
+
+    def set(self, key, value):
+        self[key] = value
+
+    def delete(self, key):
+        self.pop(key, None)

@@ -351,6 +351,33 @@ class TestExtras:
             settings_from_connection(fields)
 
 
+class TestType:
+    """A token of another service would be sent to Tinybird, or Tinybird's to another host."""
+
+    @pytest.mark.parametrize("kind", ["http", "https", "postgres", "HTTP"])
+    async def test_another_type_is_refused_by_name(self, monkeypatch, kind):
+        text = json.dumps({"conn_type": kind, "host": CLOUD, "password": TOKEN})
+        monkeypatch.setenv("AIRFLOW_CONN_TB", text)
+        for found in (BaseHook.get_connection("tb"), await get_connection_async("tb")):
+            with pytest.raises(SettingsError) as e:
+                settings_from_connection(found)
+            assert str(e.value).startswith(f"Connection 'tb': Its type is '{kind}', not 'tinybird'.")
+
+    def test_so_is_one_by_uri(self):
+        for found in from_uri(f"https://:{quote(TOKEN, safe='')}@api.tinybird.co"):
+            with pytest.raises(SettingsError, match="not 'tinybird'"):
+                settings_from_connection(found)
+
+    @pytest.mark.parametrize("fields", [{}, {"conn_type": ""}, {"conn_type": None}, {"conn_type": "generic"}])
+    def test_one_that_says_none_is_read(self, monkeypatch, fields):
+        monkeypatch.setenv("AIRFLOW_CONN_TB", json.dumps({"host": CLOUD, "password": TOKEN, **fields}))
+        assert settings_from_connection(BaseHook.get_connection("tb")).base_url == CLOUD
+
+    def test_a_generic_uri_is_read(self):
+        for found in from_uri(f"generic://:{quote(TOKEN, safe='')}@api.tinybird.co"):
+            assert settings_from_connection(found).token == Token(TOKEN)
+
+
 class TestDocumentation:
     """What docs/connection.md tells people to type."""
 

@@ -47,7 +47,7 @@ def every_operator() -> None:
             fixed["soft_fail"] = True  # some wait for what does not come
         over = {
             field: many.map(lambda all_values, name=name, field=field: all_values[name][field])
-            for field in cls.template_fields
+            for field in templated(cls, given)
         }
         kwargs = many.map(lambda all_values, name=name: all_values[name])
         tasks = [

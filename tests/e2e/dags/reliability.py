@@ -117,7 +117,12 @@ both("marked_failed")
 both("marked_success")
 both("cleared")
 both("cleared_slow_cancel")
+both("cleared_uncancelled", cancel_on_kill=False, **RETRIED)
 copy("cleared_after_success", mode="replace")
+
+# Connections that change while a task waits for its job
+copy("connection_missing", tinybird_conn_id="moved_connection_missing", deferrable=True, **RETRIED)
+copy("token_rotated", tinybird_conn_id="moved_token_rotated", deferrable=True, **RETRIED)
 
 # Time
 both("execution_timeout", execution_timeout=timedelta(seconds=6))

@@ -87,10 +87,10 @@ VALUES = {
     "numpy date": (np.datetime64("2024-01-02"), '"2024-01-02"'),
     "numpy month": (np.datetime64("2024-01"), '"2024-01-01"'),
     "numpy NaT": (np.datetime64("NaT"), "null"),
-    "numpy timedelta": (np.timedelta64(5, "s"), "5"),
+    "numpy timedelta": (np.timedelta64(5, "s"), "5000000"),
     "pandas timestamp": (pd.Timestamp("2024-01-02 03:04:05.123456789"), '"2024-01-02 03:04:05.123456789"'),
     "pandas timestamp, aware": (pd.Timestamp("2024-07-01", tz="Europe/Madrid"), '"2024-06-30T22:00:00.000000Z"'),
-    "pandas timedelta": (pd.Timedelta(5, "ns"), "5"),
+    "pandas timedelta": (pd.Timedelta(5000, "ns"), "5"),
     "pandas NaT": (pd.NaT, "null"),
     "pandas NA": (pd.NA, "null"),
 }

@@ -67,6 +67,9 @@ def test_no_name_of_airflow_is_taken(cls):
         "poke",
         "_get_next_poke_interval",  # to shorten the pause before the end
         "resume_execution",
+        "render_template",
+        "resolve_template_files",
+        "_do_render_template_fields",  # both plain and mapped tasks pass through it, in each version
         "__init__",
         "pre_execute",
         "post_execute",

@@ -131,6 +131,7 @@ class TestDeferral:
             "cancel_on_kill": False,
             "pipe": "",
             "told": "working",
+            "resume": {"deadline": START + 600, "started_at": START, "facts": {}, "bounces": 0},
         }
         assert wait.method_name == "execute_complete"
         # Airflow's own timeout cancels nothing, so it must come after ours.

@@ -5,7 +5,9 @@ They are found where they are, so that a new one is in here by itself.
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 from datetime import datetime
 from pathlib import Path
@@ -59,7 +61,7 @@ def dag(**options: Any) -> Any:
 
 
 def make(cls: type[Any], **arguments: Any) -> Any:
-    return cls(task_id="t", **{**required(cls), **arguments})
+    return cls(**{"task_id": "t", **required(cls), **arguments})
 
 
 @each
@@ -187,3 +189,114 @@ def test_where_there_is_no_sql_no_text_is_taken_for_a_file(cls):
     """A value that ends in an extension of ``template_ext`` is read from a file, also one inside of ``parameters``."""
     sql = {name for of, name in SQL_FIELDS if of is cls}
     assert tuple(cls.template_ext) == ((".sql",) if sql else ())
+
+
+LITERALS = ["1.10", "1e5", "None", "True", "007", "[1, 2]", "0x10", "a\r\nb", "ends with a line end\n", "{'a': 1}"]
+"""Text that rendering changes: to Python objects where it is native, and line ends everywhere."""
+
+
+@each_field
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+def test_text_without_a_template_stays_what_it_is(cls, name, native):
+    with dag(render_template_as_native_obj=native):
+        operator = make(cls, **{name: list(LITERALS)})
+        nested = make(cls, task_id="nested", **{name: {"rows": [{"a": (one, {"b": one})} for one in LITERALS]}})
+        others = {key: value for key, value in required(cls).items() if key != name}
+        mapped = cls.partial(task_id="mapped", **others).expand(**{name: LITERALS})
+    operator.render_template_fields({})
+    nested.render_template_fields({})
+    assert getattr(operator, name) == LITERALS
+    assert getattr(nested, name) == {"rows": [{"a": (one, {"b": one})} for one in LITERALS]}
+    for literal in LITERALS:
+        one = mapped.unmap({name: literal})
+        one.render_template_fields({})
+        assert getattr(one, name) == literal
+
+
+@each_field
+def test_a_template_makes_a_native_value_where_the_user_wants_it(cls, name):
+    with dag(render_template_as_native_obj=True):
+        operator = make(cls, **{name: {"a": "{{ n }}", "b": "1.10", "c": "{{ rows }}"}})
+    operator.render_template_fields({"n": 1.5, "rows": [{"n": 1}]})
+    assert getattr(operator, name) == {"a": 1.5, "b": "1.10", "c": [{"n": 1}]}
+
+
+def test_marks_of_templates_are_those_of_the_dag():
+    with dag(jinja_environment_kwargs={"variable_start_string": "[[", "variable_end_string": "]]"}):
+        operator = make(operators()["TinybirdEventsOperator"], data=[{"a": "[[ n ]]", "b": "{{ n }}"}])
+    operator.render_template_fields({"n": 1})
+    assert operator.data == [{"a": "1", "b": "{{ n }}"}]
+
+
+OTHER_FIELDS = [pair for pair in FIELDS if pair not in SQL_FIELDS]
+
+
+@pytest.mark.parametrize(("cls", "name"), OTHER_FIELDS, ids=named(OTHER_FIELDS))
+@pytest.mark.parametrize("native", [False, True], ids=["text", "native"])
+def test_text_that_ends_in_sql_is_no_file_elsewhere(cls, name, native, tmp_path: Path, caplog):
+    (tmp_path / "report.sql").write_text("taken for a file")
+    given = {
+        "value": "report.sql",
+        "list": ["report.sql"],
+        "{{": [{"a": "{{ what }}.sql"}],
+        "{%": "{% if 1 %}x{% endif %}.sql",
+    }
+    expected = {"value": "report.sql", "list": ["report.sql"], "{{": [{"a": "out.sql"}], "{%": "x.sql"}
+    with dag(template_searchpath=str(tmp_path), render_template_as_native_obj=native):
+        plain = [make(cls, task_id=f"t{number}", **{name: value}) for number, value in enumerate(given.values())]
+        nested = make(cls, task_id="nested", **{name: {"a": ("report.sql",)}})
+        others = {key: value for key, value in required(cls).items() if key != name}
+        mapped = cls.partial(task_id="mapped", **others).expand(**{name: list(given.values())})
+    for operator in (*plain, nested, *(mapped.unmap({name: value}) for value in given.values())):
+        fields = operator.template_fields
+        operator.resolve_template_files()
+        assert operator.template_fields == fields
+        operator.render_template_fields({"what": "out"})
+    assert [getattr(one, name) for one in plain] == list(expected.values())
+    assert getattr(nested, name) == {"a": ("report.sql",)}
+    assert "Failed to" not in caplog.text
+
+
+@each_sql
+def test_a_file_with_sql_is_read_when_the_dag_is(cls, name, tmp_path: Path):
+    (tmp_path / "some.sql").write_text("day < '{{ what }}'")
+    others = {key: "other.sql" for key in required(cls) if (cls, key) not in SQL_FIELDS}
+    with dag(template_searchpath=str(tmp_path)):
+        operator = make(cls, **{**others, name: "some.sql"})
+    operator.resolve_template_files()
+    assert getattr(operator, name) == "day < '{{ what }}'"
+    assert {key: getattr(operator, key) for key in others} == others
+
+
+def test_a_user_s_own_field_and_extension_are_airflow_s_business(tmp_path: Path):
+    class Own(operators()["TinybirdEndpointOperator"]):  # type: ignore[misc]
+        template_fields = (*operators()["TinybirdEndpointOperator"].template_fields, "own")
+        template_ext = (".sql", ".json")
+        own = "own.sql"
+
+    (tmp_path / "own.sql").write_text("of {{ what }}")
+    (tmp_path / "own.json").write_text("{{ what }}")
+    with dag(template_searchpath=str(tmp_path)):
+        operator = make(Own, parameters={"a": "own.json", "b": "own.sql"})
+    operator.render_template_fields({"what": "x"})
+    assert (operator.own, operator.parameters) == ("of x", {"a": "x", "b": "own.sql"})
+
+
+@each
+@pytest.mark.parametrize("how", ["copy", "pickle"])
+def test_it_can_be_copied_after_use_and_holds_no_token_then(cls, how, connection):
+    connection("http://127.0.0.1:9", "a-token-of-this-test")
+    used = make(cls)
+    used._settings = used.hook.settings
+    assert used.hook.client
+    if how == "copy":
+        copied = copy.deepcopy(used)
+    else:
+        stored = pickle.dumps(used)
+        assert b"a-token-of-this-test" not in stored
+        copied = pickle.loads(stored)
+    assert copied.hook.client is not used.hook.client
+    assert copied.hook.settings == used.hook.settings
+    assert {name: getattr(copied, name) for name in cls.template_fields} == {
+        name: getattr(used, name) for name in cls.template_fields
+    }

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_tinybird._compat import AirflowFailException
+from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_tinybird.decorators.events import TinybirdEventsDecoratedOperator
+from airflow_provider_tinybird.guards import EmptyLoadError
 
 try:
     from airflow.sdk import DAG, task
@@ -106,3 +107,39 @@ def test_data_is_no_template():
     fields = TinybirdEventsDecoratedOperator.template_fields
     assert {"op_args", "op_kwargs", "datasource", "tinybird_conn_id"} <= set(fields)
     assert "data" not in fields
+
+
+def test_its_arguments_keep_their_types_where_rendering_is_native(tinybird):
+    with DAG("d", schedule=None, start_date=datetime(2024, 1, 1), render_template_as_native_obj=True):
+
+        @task.tinybird_events(datasource="flights")
+        def rows(version: str, file: str, number: int) -> Any:
+            return [{"version": version, "file": file, "number": number}]
+
+        made = rows("1.10", file="report.sql", number="{{ n }}").operator
+    tinybird.on(EVENTS, accept)
+    made.render_template_fields({"n": 3})
+    made.execute({})
+    assert tinybird.only.body == b'{"version":"1.10","file":"report.sql","number":3}\n'
+
+
+@pytest.mark.parametrize(("choice", "error"), [("skip", AirflowSkipException), ("fail", EmptyLoadError)])
+def test_without_rows_it_does_what_it_is_told(dag, tinybird, choice, error):
+    @task.tinybird_events(datasource="flights", on_empty=choice, min_rows=2)
+    def rows() -> Any:
+        yield from ()
+
+    with pytest.raises(error, match="There are no rows for data source 'flights'"):
+        rows().operator.execute({})
+    assert tinybird.requests == []
+
+
+def test_it_says_that_nothing_was_sent_before_an_error_of_its_own(dag, tinybird):
+    @task.tinybird_events(datasource="flights")
+    def rows() -> Any:
+        raise KeyError("day")
+        yield
+
+    with pytest.raises(KeyError) as caught:
+        rows().operator.execute({})
+    assert caught.value.__notes__ == ["Nothing was sent to 'flights'."]

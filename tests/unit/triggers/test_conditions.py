@@ -24,6 +24,7 @@ ARGUMENTS = {
     "deadline": 1_800_000_060.0,
     "started_at": 1_800_000_000.0,
     "outlasts_refusals": False,
+    "resume": {"deadline": 1_800_000_060.0, "bounces": 0},
 }
 
 

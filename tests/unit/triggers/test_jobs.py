@@ -50,6 +50,7 @@ def test_what_is_stored():
             "cancel_on_kill": True,
             "pipe": "",
             "told": "",
+            "resume": None,
         },
     )
 
@@ -132,28 +133,46 @@ class TestRun:
         assert outcome.ending is Ending.TIMEOUT
         assert "no connection to http://127.0.0.1:9" in outcome.message
 
-    async def test_a_refusal_ends_it_at_once(self, clock, tinybird):
+    async def test_a_refusal_that_stays_wakes_the_worker(self, clock, tinybird):
+        """The token may have been rotated, and the connection be about to hold the new one."""
         tinybird.job("j1", (403, {"error": "token has no scope"}))
-        outcome = await only_event(trigger())
+        outcome = await only_event(trigger(deadline=START + 600))
         assert outcome.ending is Ending.LOST
         assert "token has no scope" in outcome.message
-        assert tinybird.count("GET /v0/jobs/j1") == 1
+        assert "Connection 'tinybird_default' is refused by Tinybird in the triggerer" in outcome.message
+        assert tinybird.count("GET /v0/jobs/j1") == 6
+        assert 60 <= clock.now - START <= 70
 
-    async def test_a_page_of_a_gateway_does_not_end_it(self, clock, tinybird):
-        pages = [(status, b"<html>page</html>") for status in (200, 301, 400, 401, 403, 404, 408, 411, 421, 425)]
-        tinybird.job("j1", *pages, "done")
+    async def test_that_is_within_the_deadline(self, clock, tinybird):
+        tinybird.job("j1", (403, {"error": "token has no scope"}))
+        assert (await only_event(trigger(deadline=START + 12))).ending is Ending.LOST
+        assert clock.now <= START + 16
+
+    async def test_a_rotated_token(self, clock, tinybird, connection):
+        tinybird.on("GET /v0/jobs/j1", by_token(tinybird, "new", {"id": "j1", "status": "done"}))
+        clock.while_asleep = lambda: clock.now > START + 8 and connection(tinybird.url, "new", max_retries=0)
         assert (await only_event(trigger(deadline=START + 600))).ending is Ending.DONE
-
-    async def test_a_wait_that_is_asked_for_lasts_to_the_deadline(self, clock, tinybird):
-        tinybird.job("j1", (429, b"", {"Retry-After": "301"}))
-        assert (await only_event(trigger(deadline=START + 400))).ending is Ending.TIMEOUT
-        assert clock.naps == [5.0, 301.0, 94.0]
+        assert tinybird.count("GET /v0/jobs/j1") == 3
 
     async def test_a_connection_that_is_not_there(self, clock):
-        outcome = await only_event(trigger(tinybird_conn_id="nowhere"))
+        outcome = await only_event(trigger(tinybird_conn_id="nowhere", deadline=START + 600))
         assert outcome.ending is Ending.LOST
-        assert "nowhere" in outcome.message
+        assert "Connection 'nowhere' could not be read in the triggerer" in outcome.message
         assert "may go on running" in outcome.message
+
+    async def test_a_connection_that_is_missing_for_a_moment(self, clock, tinybird, connection, monkeypatch):
+        tinybird.job("j1", "done")
+        monkeypatch.delenv("AIRFLOW_CONN_TINYBIRD_DEFAULT")
+        clock.while_asleep = lambda: clock.now > START + 8 and connection(tinybird.url, tinybird.token)
+        assert (await only_event(trigger(deadline=START + 600))).ending is Ending.DONE
+
+    async def test_the_event_brings_back_what_the_task_left(self, clock, tinybird):
+        tinybird.job("j1", "done")
+        left = {"facts": {"rows_before": 3}, "deadline": 1.5}
+        made = trigger(resume=left)
+        _, arguments = json.loads(json.dumps(made.serialize()))
+        (event,) = [one.payload async for one in TinybirdJobTrigger(**arguments).run()]
+        assert event["resume"] == left
 
     async def test_something_unexpected(self, clock, tinybird, monkeypatch, logs):
         """Whatever breaks: an exception from here would fail the task with nothing but a traceback."""
@@ -196,6 +215,12 @@ class TestRun:
         assert tinybird.token not in shown
         assert all(tinybird.token not in request.target for request in tinybird.requests)
         assert {request.headers["authorization"] for request in tinybird.requests} == {f"Bearer {tinybird.token}"}
+
+
+def by_token(tinybird: Any, token: str, answer: Any) -> Any:
+    """Answer to one token only."""
+    refusal = (403, {"error": "invalid authentication token"})
+    return lambda request: answer if request.headers["authorization"] == f"Bearer {token}" else refusal
 
 
 class TestOnKill:

@@ -17,6 +17,7 @@ ARGUMENTS = {
     "until": 1_800_000_060.0,
     "poll_interval": 5.0,
     "cancel_on_kill": True,
+    "resume": {"progress": {"version": 1}, "ends_at": None},
 }
 
 
@@ -82,7 +83,7 @@ def test_a_token_that_may_not_look_any_more_wakes_the_task(tinybird):
 
 
 def test_no_connection(tinybird):
-    assert "broke" in event(tinybird_conn_id="nowhere")
+    assert "Connection 'nowhere' could not be read in the triggerer" in event(tinybird_conn_id="nowhere")
 
 
 @pytest.mark.parametrize("is_on", [True, False])

@@ -1,0 +1,1 @@
+"""What may be done, and what counts as done."""
