@@ -278,8 +278,8 @@ def _look_after(client: Client, before: Before) -> tuple[Before, list[_Operation
 
 def _counted(client: Client, datasource: str) -> Before:
     sql = f"SELECT count() AS n FROM {identifier(datasource)}"
-    row = client.send(query.sql(sql), deadline=time.monotonic() + _PATIENCE).data[0]
-    return Before(datasource=datasource, rows=int(row["n"]))
+    counted = query.sql(sql).then(lambda found: int(found.data[0]["n"]))
+    return Before(datasource=datasource, rows=client.send(counted, deadline=time.monotonic() + _PATIENCE))
 
 
 def _with_operations(client: Client, datasource: str, since: str) -> tuple[Before, list[_Operation]]:
@@ -291,7 +291,11 @@ def _with_operations(client: Client, datasource: str, since: str) -> tuple[Befor
         f" AND toUnixTimestamp(timestamp) + elapsed_time >= toUnixTimestamp({since})"
     )
     sql = f"SELECT (SELECT count() FROM {identifier(datasource)}) AS n, toString(now('UTC')) AS at, ({listed}) AS operations"
-    row = client.send(query.sql(sql), deadline=time.monotonic() + _PATIENCE).data[0]
+    asked = query.sql(sql).then(lambda found: _read_operations(datasource, found.data[0]))
+    return client.send(asked, deadline=time.monotonic() + _PATIENCE)
+
+
+def _read_operations(datasource: str, row: Mapping[str, Any]) -> tuple[Before, list[_Operation]]:
     found = [_Operation(*map(str, item)) for item in row["operations"]]
     ids = tuple(item.id for item in found)
     return Before(datasource=datasource, rows=int(row["n"]), at=str(row["at"]), operations=ids), found
