@@ -35,7 +35,7 @@ DATASOURCE = {
     # What a TTL may take out is not counted before and after.
     "engine": {"engine": "MergeTree", "engine_sorting_key": "a", "ttl": "toDate(a) + INTERVAL 1 DAY"},
 }
-ONE_ROW = {"meta": [{"name": "c", "type": "UInt64"}], "data": [{"c": 1, "c__rows": 0}], "rows": 1}
+ONE_ROW = {"meta": [{"name": "c", "type": "UInt64"}], "data": [{"c": 1, "c__rows": 0, "n": 0, "at": "2026-01-01 00:00:00", "operations": []}], "rows": 1}
 GOOD: tuple[tuple[str, Callable[["Tinybird", bytes], Any]], ...] = (
     (r"POST /v0/events", lambda server, body: server.store(body)),
     (r"POST /v0/jobs/.*/cancel", lambda *_: {**JOB, "status": "cancelled"}),

@@ -35,7 +35,7 @@ LOOKS = (0.0, 1.0, 3.0)
 """Seconds before each count of what is in: a replica, or the log of operations, may lag behind a job that is done."""
 
 _PATIENCE = 15.0
-"""Seconds that one question may take, its repeats included: a count that nobody answers makes nothing red."""
+"""Seconds that all questions before a write may take together, and again those after it: what nobody answers makes nothing red."""
 
 _ONLY_ADD = ("append", "append-hfi", "append-kafka", "create", "populateview-queued")
 """Operations of Tinybird's log that take no rows out. A copy does where it replaces, which the log does not tell."""
@@ -137,14 +137,18 @@ def keeps_every_row(found: Datasource) -> str:
     return ""
 
 
-def look_before(client: Client, datasource: str) -> Before:
-    """Count the rows of a data source before a task writes to it. Never raises what Tinybird answers: it is then not known."""
+def look_before(client: Client, datasource: str, *, deadline: float | None = None) -> Before:
+    """Count the rows of a data source before a task writes to it. Never raises what Tinybird answers: it is then not known.
+
+    :param deadline: moment of ``time.monotonic()`` after which nothing more is asked; by default in 15 seconds.
+    """
+    deadline = time.monotonic() + _PATIENCE if deadline is None else deadline
     try:
-        return _with_operations(client, datasource, "now('UTC') - 600")[0]
+        return _with_operations(client, datasource, "now('UTC') - 600", deadline)[0]
     except TinybirdError as e:
         log.debug("The log of operations cannot be read: %s", e)
     try:
-        return _counted(client, datasource)
+        return _counted(client, datasource, deadline)
     except TinybirdError as e:
         return Before(datasource=datasource, why=f"they cannot be counted: {e}")
 
@@ -173,7 +177,7 @@ def _look_before_pipe(client: Client, pipe: str, target: Callable[[Mapping[str, 
         found = client.send(datasources.get_datasource(known), deadline=deadline)
     except TinybirdError as e:
         return Before(why=f"which data source pipe '{pipe}' writes to cannot be looked up: {e}")
-    return look_before(client, found.name)
+    return look_before(client, found.name, deadline=deadline)
 
 
 def judge(client: Client, before: Before, written: Written) -> None:
@@ -193,10 +197,11 @@ def judge(client: Client, before: Before, written: Written) -> None:
     base = 0 if written.replaces else before.rows
     others: list[_Operation] = []
     now = before
+    deadline = time.monotonic() + _PATIENCE
     for pause in LOOKS:
         time.sleep(pause)
         try:
-            now, others = _look_after(client, before)
+            now, others = _look_after(client, before, deadline)
         except TinybirdError as e:
             log.info("Nobody has checked whether the rows are there: they cannot be counted any more: %s", e)
             return
@@ -204,7 +209,7 @@ def judge(client: Client, before: Before, written: Written) -> None:
             log.debug("%s: %d rows before, %d now.", written.what, before.rows, now.rows)
             return
     there = max(0, (now.rows or 0) - base)
-    doubt = _doubt(client, before, written, others, there)
+    doubt = _doubt(client, before, written, others, there, deadline=deadline)
     counts = f"data source '{before.datasource}' had {rows(before.rows)} before, and has {now.rows:,} now"
     if doubt:
         log.warning(
@@ -219,11 +224,12 @@ def judge(client: Client, before: Before, written: Written) -> None:
     )
 
 
-def _doubt(client: Client, before: Before, written: Written, others: list[_Operation], there: int) -> str:
+def _doubt(
+    client: Client, before: Before, written: Written, others: list[_Operation], there: int, *, deadline: float
+) -> str:
     """Tell what else may have made the rows fewer; empty where nothing has."""
     if before.why:
         return before.why
-    deadline = time.monotonic() + _PATIENCE
     try:
         reason = keeps_every_row(client.send(datasources.get_datasource(before.datasource), deadline=deadline))
     except TinybirdError as e:
@@ -267,22 +273,22 @@ def _has_views(client: Client, datasource: str, deadline: float) -> bool:
     return bool(set(found) - {datasource})
 
 
-def _look_after(client: Client, before: Before) -> tuple[Before, list[_Operation]]:
+def _look_after(client: Client, before: Before, deadline: float) -> tuple[Before, list[_Operation]]:
     if before.operations is None:
-        return _counted(client, before.datasource), []
+        return _counted(client, before.datasource, deadline), []
     # The log has whole seconds, and an operation is written to it when it is over: one that was there before is known by its id.
     since = f"toDateTime({literal(before.at)}, 'UTC') - 1"
-    now, found = _with_operations(client, before.datasource, since)
+    now, found = _with_operations(client, before.datasource, since, deadline)
     return now, [one for one in found if one.id not in before.operations]
 
 
-def _counted(client: Client, datasource: str) -> Before:
+def _counted(client: Client, datasource: str, deadline: float) -> Before:
     sql = f"SELECT count() AS n FROM {identifier(datasource)}"
     counted = query.sql(sql).then(lambda found: int(found.data[0]["n"]))
-    return Before(datasource=datasource, rows=client.send(counted, deadline=time.monotonic() + _PATIENCE))
+    return Before(datasource=datasource, rows=client.send(counted, deadline=deadline))
 
 
-def _with_operations(client: Client, datasource: str, since: str) -> tuple[Before, list[_Operation]]:
+def _with_operations(client: Client, datasource: str, since: str, deadline: float) -> tuple[Before, list[_Operation]]:
     """Count the rows, and list the operations that can have taken rows out and ended since; both in one question."""
     one = "[toString(operation_id), toString(event_type), ifNull(toString(job_id), '')]"
     listed = (
@@ -292,7 +298,7 @@ def _with_operations(client: Client, datasource: str, since: str) -> tuple[Befor
     )
     sql = f"SELECT (SELECT count() FROM {identifier(datasource)}) AS n, toString(now('UTC')) AS at, ({listed}) AS operations"
     asked = query.sql(sql).then(lambda found: _read_operations(datasource, found.data[0]))
-    return client.send(asked, deadline=time.monotonic() + _PATIENCE)
+    return client.send(asked, deadline=deadline)
 
 
 def _read_operations(datasource: str, row: Mapping[str, Any]) -> tuple[Before, list[_Operation]]:

@@ -15,7 +15,7 @@ DAGS = Path(__file__).with_name("dags")
 def run(start_airflow, tmp_path_factory):
     files = tmp_path_factory.mktemp("files")
     (files / "flights.csv").write_text(CSV)
-    with SandboxProcess("--project", PROJECT, "--files", files) as sandbox:
+    with SandboxProcess("--project", PROJECT, "--files", files, "--no-deduplication") as sandbox:
         into = {"name": "flights", "mode": "append", "format": "csv"}
         sandbox.request("POST", "/v0/datasources", into, body=CSV.encode())
         started = sandbox.request("POST", "/v0/pipes/copy_totals/copy")

@@ -43,7 +43,8 @@ class Box:
     """
 
     def __init__(self, project: Path, *options: str | Path) -> None:
-        self._options = ("--project", project, *options)
+        # A row that is doubled is to be seen: a table that drops repetitions would hide it.
+        self._options = ("--project", project, "--no-deduplication", *options)
         self.process = SandboxProcess(*self._options)
         self.url = self.process.base_url
         self._client = httpx.Client(base_url=self.url, headers=self.process.headers, timeout=30, trust_env=False)

@@ -114,23 +114,52 @@ class Box:
         self._http.close()
 
 
-@pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxProcess, Path]]:
-    files = tmp_path_factory.mktemp("files")
+def _options(files: Path) -> tuple[str | Path, ...]:
     (files / "flights.csv").write_text(CSV)
-    with SandboxProcess("--project", PROJECT, "--files", files, "--job-delay", "0.15") as server:
+    return ("--project", PROJECT, "--files", files, "--job-delay", "0.15")
+
+
+@pytest.fixture(scope="session")
+def _keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxProcess, Path]]:
+    files = tmp_path_factory.mktemp("files")
+    with SandboxProcess(*_options(files), "--no-deduplication") as server:
         yield server, files
 
 
-@pytest.fixture
-def box(_server: tuple[SandboxProcess, Path], connection: Callable[..., None]) -> Iterator[Box]:
-    """The sandbox as after its start, and the connection ``tinybird_default`` pointing at it."""
-    server, files = _server
+@pytest.fixture(scope="session")
+def _dropping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SandboxProcess, Path]]:
+    files = tmp_path_factory.mktemp("files")
+    with SandboxProcess(*_options(files)) as server:
+        yield server, files
+
+
+def _as_started(running: tuple[SandboxProcess, Path], connection: Callable[..., None]) -> Iterator[Box]:
+    server, files = running
     server.reset()
     box = Box(server, files)
     connection(box.url, box.token)
     yield box
     box.close()
+
+
+@pytest.fixture
+def keeping(_keeping: tuple[SandboxProcess, Path], connection: Callable[..., None]) -> Iterator[Box]:
+    """The sandbox as after its start, and the connection ``tinybird_default`` pointing at it. It keeps what is sent twice, so that a
+    doubled row is seen.
+    """
+    yield from _as_started(_keeping, connection)
+
+
+@pytest.fixture
+def box(keeping: Box) -> Box:
+    """The sandbox of most tests."""
+    return keeping
+
+
+@pytest.fixture
+def dropping(_dropping: tuple[SandboxProcess, Path], connection: Callable[..., None]) -> Iterator[Box]:
+    """The same of a sandbox that drops rows that were inserted before, as it does by default."""
+    yield from _as_started(_dropping, connection)
 
 
 @pytest.fixture

@@ -24,6 +24,12 @@ SIZE = len('{"n":10}\n')
 EVENTS = "/v0/events"
 
 
+@pytest.fixture(params=["keeping", "dropping"])
+def box(request):
+    """Where rows that are sent twice are there twice, and where they are dropped."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Bodies of five rows, with room for an id in each or without, and no time between looks."""
@@ -53,6 +59,13 @@ def load(data: Any = ROWS, *, run: str = "r", store: Any = None, try_number: int
     )
     ti = SimpleNamespace(max_tries=2, try_number=try_number, map_index=-1, dag_id="d", task_id="t", run_id=run)
     return operator.execute({"ti": ti, "task_state_store": store})
+
+
+def drops(box: Any) -> bool:
+    """Whether the same rows again are dropped."""
+    for _ in range(2):
+        box.append("flights", [{"day": "2013-01-01", "carrier": "A", "delay": 1}])
+    return bool(box.count() == 1)
 
 
 def in_it(box: Any) -> list[int]:
@@ -307,7 +320,7 @@ class TestOtherDeliveries:
         box.fault(EVENTS, cut="after")
         self.by("at_least_once")
         assert len(box.seen("POST", EVENTS)) == 7
-        assert in_it(box) == ALL  # a table that deduplicates drops what is sent again; another doubles it
+        assert in_it(box) == sorted([*ALL, *([] if drops(box) else ALL[10:15])])
 
     @pytest.mark.parametrize(("before", "after"), [("at_most_once", "exactly_once"), ("exactly_once", "at_least_once")])
     def test_another_delivery_in_the_retry_is_refused(self, box, bodies, before, after):

@@ -112,7 +112,7 @@ class Task:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     files = tmp_path_factory.mktemp("files")
     (files / "flights.csv").write_text(CSV)
-    options = ("--project", PROJECT, "--files", files, "--job-delay", "0.15")
+    options = ("--project", PROJECT, "--files", files, "--job-delay", "0.15", "--no-deduplication")
     with SandboxProcess(*options, environment={"TB_LOCAL_WORKSPACE_TOKEN": TOKEN}) as server:
         assert server.token == TOKEN
         yield server

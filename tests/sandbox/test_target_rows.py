@@ -23,6 +23,11 @@ ROWS = [{"day": "2013-01-01", "carrier": "A", "delay": delay} for delay in range
 DOUBT = "Whether rows are missing cannot be told"
 
 
+@pytest.fixture
+def box(dropping):
+    return dropping
+
+
 @pytest.fixture(autouse=True)
 def quick(quick_judge, monkeypatch):
     monkeypatch.setattr(senders, "_WAITS", (0.01,) * 4)
@@ -44,7 +49,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
     """Do something between the count before a load and the load itself."""
     look = target_rows.look_before
 
-    def look_and_act(client: Any, datasource: str) -> Any:
+    def look_and_act(client: Any, datasource: str, **_: Any) -> Any:
         found = look(client, datasource)
         act()
         return found
