@@ -82,9 +82,7 @@ CASES = {
     ),
     "query": Case(READS, "POST /v0/sql", TinybirdQueryOperator, {"sql": "SELECT 1 AS c"}),
     "endpoint": Case(READS, r"\w+ /v0/pipes/p.json", TinybirdEndpointOperator, {"pipe": "p"}),
-    "poll of a copy": Case(
-        POLLS, "GET /v0/jobs/.*", TinybirdCopyOperator, {"pipe": "p", "mode": "append", **JOB}
-    ),
+    "poll of a copy": Case(POLLS, "GET /v0/jobs/.*", TinybirdCopyOperator, {"pipe": "p", "mode": "append", **JOB}),
     "poll of an import": Case(POLLS, "GET /v0/jobs/.*", TinybirdAppendUrlOperator, URL),
 }
 
@@ -144,7 +142,9 @@ def short_tries(seconds: float) -> Iterator[None]:
         yield
 
 
-def run(case: Case, fault: Fault, folder: Path, caplog: pytest.LogCaptureFixture, *, takes: bool = True, **changes: Any) -> Ended:
+def run(
+    case: Case, fault: Fault, folder: Path, caplog: pytest.LogCaptureFixture, *, takes: bool = True, **changes: Any
+) -> Ended:
     """Run a case at a server whose first answer goes wrong.
 
     :param takes: whether Tinybird does what it was asked for all the same.

@@ -7,12 +7,14 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 JOB_ID = "11111111-0000-0000-0000-000000000000"
@@ -35,8 +37,8 @@ DATASOURCE = {
     # What a TTL may take out is not counted before and after.
     "engine": {"engine": "MergeTree", "engine_sorting_key": "a", "ttl": "toDate(a) + INTERVAL 1 DAY"},
 }
-ONE_ROW = {"meta": [{"name": "c", "type": "UInt64"}], "data": [{"c": 1, "c__rows": 0, "n": 0, "at": "2026-01-01 00:00:00", "operations": []}], "rows": 1}
-GOOD: tuple[tuple[str, Callable[["Tinybird", bytes], Any]], ...] = (
+ONE_ROW = {"meta": [{"name": "c", "type": "UInt64"}], "data": [{"c": 1}], "rows": 1}
+GOOD: tuple[tuple[str, Callable[[Tinybird, bytes], Any]], ...] = (
     (r"POST /v0/events", lambda server, body: server.store(body)),
     (r"POST /v0/jobs/.*/cancel", lambda *_: {**JOB, "status": "cancelled"}),
     (r"GET /v0/jobs/", lambda *_: JOB),
@@ -46,7 +48,7 @@ GOOD: tuple[tuple[str, Callable[["Tinybird", bytes], Any]], ...] = (
     (r"POST /v0/pipes/.*/(copy|sink|population)", lambda *_: {"id": "node", "job": NEW_JOB}),
     (r"GET /v0/datasources/orders", lambda *_: DATASOURCE),
     (r"POST /v0/datasources/orders/delete", lambda *_: {**NEW_JOB, "job": NEW_JOB}),
-    (r"POST /v\d/datasources", lambda *_: {**NEW_JOB, "job": NEW_JOB, "import_id": JOB_ID, "error": False}),
+    (r"POST /v\d/datasources", lambda server, _: server.imported()),
 )
 
 PAGE = b"<html><head><title>Sorry</title></head><body><h1>The gateway says no</h1></body></html>"
@@ -71,6 +73,7 @@ class Tinybird(http.server.ThreadingHTTPServer):
         self.takes = takes
         self.times = 0
         self.rows: list[dict[str, Any]] = []
+        self.imports = 0
         self.over = threading.Event()
 
     def store(self, body: bytes) -> dict[str, int]:
@@ -79,10 +82,16 @@ class Tinybird(http.server.ThreadingHTTPServer):
         self.rows += rows
         return {"successful_rows": len(rows), "quarantined_rows": 0}
 
+    def imported(self) -> dict[str, Any]:
+        """Take a file, of one row."""
+        self.imports += 1
+        return {**NEW_JOB, "job": NEW_JOB, "import_id": JOB_ID, "error": False}
+
     def count(self, question: bytes) -> dict[str, Any]:
-        """Answer a query: how many rows each batch has, or the number 1."""
+        """Answer a query: how many rows each batch has, or how many there are."""
         if b"GROUP BY" not in question and b"GROUP+BY" not in question:
-            return ONE_ROW
+            row = {"c": 1, "n": min(self.imports, 1), "at": "2026-01-01 00:00:00", "operations": []}
+            return {"meta": [{"name": "c", "type": "UInt64"}], "data": [row], "rows": 1}
         counts = Counter(row["batch"] for row in self.rows if "batch" in row and b"_quarantine" not in question)
         return {"meta": [], "data": [{"id": one, "n": n} for one, n in counts.items()], "rows": len(counts)}
 
@@ -137,7 +146,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 good(self.server, body)
             self.server.fault(self)
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
 
 def page(status: int, **headers: str) -> Fault:
@@ -216,22 +225,43 @@ FAULTS: dict[str, Fault] = {
     "200 with {}": success(b"{}"),
     "200 with bytes that are no text": success(b"\xff\xfe\x00{"),
     "200 with 100,000 brackets": success(b"[" * 100_000),
-    **{f"{status} with a page": page(status) for status in (400, 401, 403, 404, 405, 408, 409, 411, 413, 418, 421, 425, 429, 451)},
+    **{
+        f"{status} with a page": page(status)
+        for status in (400, 401, 403, 404, 405, 408, 409, 411, 413, 418, 421, 425, 429, 451)
+    },
     **{f"{status} with a page": page(status) for status in (500, 501, 502, 503, 504, 520, 524, 599)},
-    **{f"{status} to elsewhere": page(status, Location="http://elsewhere.example/") for status in (301, 302, 303, 307, 308)},
+    **{
+        f"{status} to elsewhere": page(status, Location="http://elsewhere.example/")
+        for status in (301, 302, 303, 307, 308)
+    },
     "302 to nowhere that can be read": page(302, Location="http://[elsewhere"),
     **{f"{status} in Tinybird's words": words(status) for status in (400, 401, 403, 404, 405, 409, 411, 413, 418)},
     **{f"{status} in Tinybird's words": words(status) for status in (408, 500, 502, 503, 504)},
     "429 in Tinybird's words": words(429, Retry_After="0"),
     "429 in Tinybird's words, Retry-After: nan": words(429, Retry_After="nan"),
 }
+ODD_JOBS: dict[str, Fault] = {
+    "a job with another id": success(json.dumps({**JOB, "id": "other", "job_id": "other"}).encode()),
+    "a job without an id": success(json.dumps({"status": "done"}).encode()),
+}
+TAILS: dict[str, Fault] = {
+    "plain": success(b"1\n2\nCode: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)\n"),
+    "with a version": success(b"1\nCode: 159. DB::Exception: Timeout exceeded. (TIMEOUT_EXCEEDED) (version 24.2.1.1)"),
+}
 SLOW: dict[str, Fault] = {"no answer": silence, "answer that drips, a byte at a time": drip}
 
 
 @contextmanager
-def serving(target: str, fault: Fault, *, takes: bool = True) -> Iterator[Tinybird]:
-    """Run a server."""
+def serving(target: str, fault: Fault, *, takes: bool = True, pem: Path | None = None) -> Iterator[Tinybird]:
+    """Run a server.
+
+    :param pem: its certificate and key, for one that speaks TLS.
+    """
     server = Tinybird(target, fault, takes=takes)
+    if pem:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

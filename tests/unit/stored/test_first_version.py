@@ -80,7 +80,9 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             self.server.event_rows += (rows := body.count(b"\n") + (not body.endswith(b"\n")))
             return self._say(200, {"successful_rows": rows, "quarantined_rows": 0})
         if path == "/v0/sql":
-            return self._say(200, {"meta": [{"name": "c", "type": "UInt64"}], "data": [{"c": 0, "c__rows": 0}], "rows": 1})
+            return self._say(
+                200, {"meta": [{"name": "c", "type": "UInt64"}], "data": [{"c": 0, "c__rows": 0}], "rows": 1}
+            )
         self.server.submitted.append(self.path)
         return self._say(
             200, {"id": "node", "job": {"id": f"new-{len(self.server.submitted)}", "kind": "copy", "status": "done"}}
