@@ -23,6 +23,7 @@ import misbehaving as wrong
 import pytest
 from misbehaving import misbehaving
 
+from airflow_provider_tinybird import guards, submissions
 from airflow_provider_tinybird.api import datasources, events, imports, jobs, query
 from airflow_provider_tinybird.api.body import FileBody
 from airflow_provider_tinybird.api.client import AsyncClient, Client
@@ -150,6 +151,24 @@ class TestDeadlines:
 
         with misbehaving(wrong.silent) as server:
             assert max(asyncio.run(run(server.url))) < 0.5 + SLACK
+
+    def test_nobody_queues_behind_those_who_have_more_time(self):
+        async def run(url: str) -> float:
+            async with AsyncClient(settings_of(url)) as client:
+                patient = [asyncio.create_task(client.send(LOOK)) for _ in range(20)]
+                while len(server.requests) < 20:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                began = time.monotonic()
+                with pytest.raises(ConnectionFailedError, match="Nothing was sent") as caught:
+                    await client.send(EVENTS, deadline=began + 0.5)
+                assert (caught.value.sent, caught.value.timed_out) == (False, True)
+                for one in patient:
+                    one.cancel()
+                await asyncio.gather(*patient, return_exceptions=True)
+                return time.monotonic() - began
+
+        with misbehaving(wrong.silent) as server:
+            assert asyncio.run(run(server.url)) < 0.5 + SLACK
 
     def test_who_never_got_a_connection_has_sent_nothing(self):
         async def run(url: str) -> list[Any]:
@@ -529,6 +548,17 @@ class TestOddAnswers:
             wire.send(EVENTS)
 
     @pytest.mark.parametrize(
+        "rows", [[], [{}], [{"d": 1}], [{"c": None}], [{"c": "x"}], [{"c": [1]}], [1], {"c": 1}, None]
+    )
+    def test_counts_that_do_not_count(self, tinybird, rows):
+        """Not known, not an exception of Python's."""
+        tinybird.on("POST /v0/sql", {"data": rows, "meta": [], "rows": 1})
+        tinybird.on("GET /v0/datasources/d", (404, {"error": "no"}))
+        with Client(settings_of(tinybird.url)) as client:
+            assert guards.count_matching(client, "d", "a = 1") is None
+            assert guards.count_rows(client, "d") is None
+
+    @pytest.mark.parametrize(
         "asked",
         [
             "Mon, 1 Jan 2024 00:00:00 +99999999999999999999",
@@ -563,6 +593,13 @@ class TestOddAnswers:
 
 
 class TestSecrets:
+    def test_what_is_to_be_started_shows_no_signed_address(self):
+        url = "https://b.example/f.csv?X-Amz-Signature=5ec3e7"
+        submission = submissions.import_url("d", url, format=FileFormat.CSV, mode="append", replace_condition=None)
+        assert submission.request
+        assert "5ec3e7" not in repr(submission)
+        assert "5ec3e7" not in repr(replace(submission, shows={"url": url}))
+
     @pytest.mark.parametrize(
         "echo",
         [
