@@ -90,7 +90,7 @@ class Tinybird(http.server.ThreadingHTTPServer):
     def count(self, question: bytes) -> dict[str, Any]:
         """Answer a query: how many rows each batch has, or how many there are."""
         if b"GROUP BY" not in question and b"GROUP+BY" not in question:
-            row = {"c": 1, "n": min(self.imports, 1), "at": "2026-01-01 00:00:00", "operations": []}
+            row = {"c": 1, "n": len(self.rows) or min(self.imports, 1), "at": "2026-01-01 00:00:00", "operations": []}
             return {"meta": [{"name": "c", "type": "UInt64"}], "data": [row], "rows": 1}
         counts = Counter(row["batch"] for row in self.rows if "batch" in row and b"_quarantine" not in question)
         return {"meta": [], "data": [{"id": one, "n": n} for one, n in counts.items()], "rows": len(counts)}

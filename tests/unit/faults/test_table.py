@@ -149,19 +149,19 @@ def test_each_fault_has_its_place():
 
 # What does not fit into the first answer's table of all kinds
 
-BIG = "x" * 8_000_000
+BIG = "x" * 4_000_000
 
 
 def big(name: str, folder: Path) -> dict[str, object]:
     """Arguments for a request that does not fit into the buffers of a connection."""
     if name == "events":
-        return {"data": [{"a": 1, "batch": BIG}]}
+        return {"data": [{"a": 1, "batch": BIG}, {"a": 2, "batch": BIG}]}
     path = folder / "big.ndjson"
-    path.write_text(f'{{"a": 1, "batch": "{BIG}"}}\n')
+    path.write_text(f'{{"a": 1, "batch": "{BIG}{BIG}"}}\n')
     return {"path": str(path)}
 
 
-REFUSED_EARLY = tuple(name for name in EARLY if name[0] == "4")
+HALVES = Ended(3, is_green=True)
 WITHIN = (
     Group(
         "The connection is closed or reset while the request is sent",
@@ -169,9 +169,24 @@ WITHIN = (
         {EVENTS: UNKNOWN, LOADS: UNKNOWN, REPLACES: AGAIN},
     ),
     Group(
-        "401 or 413 of anyone, before the request was sent whole",
-        REFUSED_EARLY,
-        {EVENTS: RED, LOADS: RED},
+        "413 in Tinybird's own words while the request is sent, and the end of the connection",
+        (f"413 {OWN}, within the request",),
+        {EVENTS: HALVES, LOADS: RED, REPLACES: RED},
+    ),
+    Group(
+        "413 with a page while the request is sent, and the end of the connection",
+        ("413 with a page, within the request",),
+        {EVENTS: HALVES, LOADS: RETRIED, REPLACES: RETRIED},
+    ),
+    Group(
+        "401 in Tinybird's own words while the request is sent, and the end of the connection",
+        (f"401 {OWN}, within the request",),
+        {EVENTS: RED, LOADS: RED, REPLACES: RED},
+    ),
+    Group(
+        "401 with a page while the request is sent, and the end of the connection",
+        ("401 with a page, within the request",),
+        {EVENTS: RETRIED, LOADS: RETRIED, REPLACES: RETRIED},
     ),
 )
 UPLOADS = {EVENTS: "events", LOADS: "append of a file", REPLACES: "replace by a file"}
@@ -339,6 +354,7 @@ def _words(ended: Ended | None, kind: str) -> str:
         RED: "red",
         RETRIED: "red, Airflow retries",
         UNKNOWN: "red: outcome unknown",
+        HALVES: "sent again in halves: green",
         NOT_SENT: "red: nothing was sent",
         NOT_SENT_YET: "red: nothing was sent, Airflow retries",
     }
