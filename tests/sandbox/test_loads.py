@@ -282,6 +282,7 @@ class TestRefused:
         ],
     )
     def test_before_anything_is_sent(self, box, bodies, arguments, says):
+        arguments = dict(arguments)
         data = arguments.pop("data", ROWS)
         with pytest.raises(AirflowFailException, match=says):
             load(data, **arguments)
