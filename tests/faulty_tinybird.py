@@ -47,6 +47,7 @@ GOOD: tuple[tuple[str, Callable[[Tinybird, bytes], Any]], ...] = (
     (r"\w+ /v0/pipes/[^/]*\.json", lambda *_: ONE_ROW),
     (r"POST /v0/pipes/.*/(copy|sink|population)", lambda *_: {"id": "node", "job": NEW_JOB}),
     (r"GET /v0/datasources/orders", lambda *_: DATASOURCE),
+    (r"GET /v\d/workspace", lambda *_: {"id": "w", "name": "shop"}),
     (r"POST /v0/datasources/orders/delete", lambda *_: {**NEW_JOB, "job": NEW_JOB}),
     (r"POST /v\d/datasources", lambda server, _: server.imported()),
 )
@@ -154,9 +155,9 @@ def page(status: int, **headers: str) -> Fault:
     return lambda handler: handler.answer(status, PAGE, Content_Type="text/html", **headers)
 
 
-def words(status: int, **headers: str) -> Fault:
+def words(status: int, text: str = "Tinybird's own words", **headers: str) -> Fault:
     """Tinybird's own words."""
-    content = json.dumps({"error": "Tinybird's own words"}).encode()
+    content = json.dumps({"error": text}).encode()
     return lambda handler: handler.answer(status, content, Content_Type="application/json", **headers)
 
 

@@ -27,7 +27,7 @@ from fault_cases import (
     run_at,
     short_tries,
 )
-from faulty_tinybird import EARLY, FAULTS, ODD_JOBS, SLOW, TAILS, Tinybird, serving
+from faulty_tinybird import EARLY, FAULTS, ODD_JOBS, SLOW, TAILS, Tinybird, serving, words
 
 GREEN = Ended(1, is_green=True)
 AGAIN = Ended(2, is_green=True)
@@ -208,10 +208,12 @@ NO_ANSWER = Group(
 
 
 @pytest.mark.parametrize("fault", SLOW)
-@pytest.mark.parametrize("name", ["events", "append by URL", "copy that appends", "copy that replaces", "query"])
+@pytest.mark.parametrize(
+    "name", ["events", "append by URL", "copy that appends", "copy that replaces", "query", "poll of a copy"]
+)
 def test_no_answer(run_case, fault, name):
     with short_tries(0.5):
-        ended = run_case(CASES[name], SLOW[fault])
+        ended = seen(run_case(CASES[name], SLOW[fault]), CASES[name].kind)
     assert ended == NO_ANSWER.ends[CASES[name].kind], ended.message
 
 
@@ -265,6 +267,40 @@ def test_an_answer_that_ends_in_an_exception(run_case, fault, tmp_path):
     assert not list(tmp_path.glob("out*"))
 
 
+OTHERS_WORDS = [group for group in GROUPS if not group.title.startswith("Tinybird's own")]
+LOOKS = {
+    "events": (r"GET /v0/datasources/orders", {}),
+    "load by files": (r"GET /v0/datasources/orders", {}),
+    "copy that replaces": (r"GET /v\d/workspace", {"expected_workspace": "shop"}),
+}
+
+
+@pytest.mark.parametrize("fault", [fault for group in OTHERS_WORDS for fault in group.faults])
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_look_beforehand_goes_wrong(run_case, name, fault):
+    """A look that others answered is no look: neither is it taken for "no such data source", nor left out."""
+    expected = next(group for group in OTHERS_WORDS if fault in group.faults).ends[READS]
+    if fault == "200 with {}" and name != "copy that replaces":
+        expected = GREEN  # a data source of which nothing is known
+    target, more = LOOKS[name]
+    ended = run_case(replace(CASES[name], target=target), FAULTS[fault], **more)
+    assert (ended.is_green, ended.is_retried) == (expected.is_green, expected.is_retried), ended.message
+    assert ended.is_green or not ended.rows
+
+
+@pytest.mark.parametrize("text", ['Data Source "orders" does not exist', "Datasource not found", "Unknown data source"])
+def test_what_a_look_finds_missing(run_case, text):
+    case = replace(CASES["events"], target=r"GET /v0/datasources/orders")
+    ended = run_case(case, words(404, text))
+    assert (ended.is_green, ended.is_retried, ended.rows) == (False, False, 0)
+    assert "does not exist" in ended.message
+
+
+def test_a_look_whose_404_speaks_of_something_else(run_case):
+    case = replace(CASES["events"], target=r"GET /v0/datasources/orders")
+    assert run_case(case, words(404, "/v0/datasources/orders")).rows == 1
+
+
 # Deliveries of events
 
 
@@ -292,7 +328,7 @@ def delivered(ended: Ended) -> dict[str, Delivered]:
     """Say what each delivery makes of a fault, by what it means for a request that must go once."""
     if ended.is_unknown:
         return ONE_IN_DOUBT
-    return dict.fromkeys(ONE_IN_DOUBT, Delivered(ended.is_green, kept=ended.is_green, lost=ended.is_green))
+    return dict.fromkeys(ONE_IN_DOUBT, Delivered(ended.is_green, kept=int(ended.is_green), lost=int(ended.is_green)))
 
 
 DELIVERIES = [(group, fault, delivery) for group in GROUPS for fault in group.faults for delivery in ONE_IN_DOUBT]
