@@ -89,6 +89,11 @@ class Client:
         """What the last answer calls its server; ``None`` before there is one."""
         return self._seen.get("server")
 
+    @property
+    def ends_at(self) -> float:
+        """Moment of ``time.monotonic()`` at which all calls of this view are over; infinite where there is none."""
+        return math.inf if self._ends_at is None else self._ends_at
+
     def until(self, deadline: float | None) -> Client:
         """Return a view of this client, with the same connections, whose calls all have a deadline.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from airflow_provider_tinybird import deadlines
 from airflow_provider_tinybird.api import datasources, dependencies, pipes, query
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import Client
@@ -140,9 +141,10 @@ def keeps_every_row(found: Datasource) -> str:
 def look_before(client: Client, datasource: str, *, deadline: float | None = None) -> Before:
     """Count the rows of a data source before a task writes to it. Never raises what Tinybird answers: it is then not known.
 
-    :param deadline: moment of ``time.monotonic()`` after which nothing more is asked; by default in 15 seconds.
+    :param deadline: moment of ``time.monotonic()`` after which nothing more is asked; by default in 15 seconds, or when the client's
+        time is over.
     """
-    deadline = time.monotonic() + _PATIENCE if deadline is None else deadline
+    deadline = _ends(client) if deadline is None else deadline
     try:
         return _with_operations(client, datasource, "now('UTC') - 600", deadline)[0]
     except TinybirdError as e:
@@ -151,6 +153,12 @@ def look_before(client: Client, datasource: str, *, deadline: float | None = Non
         return _counted(client, datasource, deadline)
     except TinybirdError as e:
         return Before(datasource=datasource, why=f"they cannot be counted: {e}")
+
+
+def _ends(client: Client, *, at_least: float = 0.0) -> float:
+    """Say when what is asked of a data source has to be over: soon, and no later than the task."""
+    now = time.monotonic()
+    return now + min(_PATIENCE, max(client.ends_at - now, at_least))
 
 
 def look_before_copy(client: Client, pipe: str) -> Before:
@@ -169,7 +177,7 @@ def look_before_populate(client: Client, pipe: str, node: str) -> Before:
 
 
 def _look_before_pipe(client: Client, pipe: str, target: Callable[[Mapping[str, Any]], Any]) -> Before:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = _ends(client)
     try:
         known = target(client.send(pipes.get_pipe(pipe), deadline=deadline).raw)
         if not isinstance(known, str) or not known:
@@ -197,7 +205,7 @@ def judge(client: Client, before: Before, written: Written) -> None:
     base = 0 if written.replaces else before.rows
     others: list[_Operation] = []
     now = before
-    deadline = time.monotonic() + _PATIENCE
+    deadline = _ends(client, at_least=deadlines.CLOSING)
     for pause in LOOKS:
         time.sleep(pause)
         try:

@@ -18,7 +18,7 @@ from sandbox_process import SandboxProcess
 
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.loads import counts, exactly_once, senders
+from airflow_provider_tinybird.loads import counts, exactly_once
 from airflow_provider_tinybird.operators.datasources import (
     TinybirdAppendFileOperator,
     TinybirdAppendUrlOperator,
@@ -99,7 +99,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exactly_once, "_LOOKS", (0.0, 0.05))
     monkeypatch.setattr(exactly_once, "_LAST_LOOK", 0.0)
     monkeypatch.setattr(exactly_once, "_LAST_LOOKS", (0.0, 0.02))
-    monkeypatch.setattr(senders, "_WAITS", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
     monkeypatch.setattr(counts, "_POLL_INTERVAL", 0.05)
 
 

@@ -11,7 +11,7 @@ import pytest
 from operator_cases import operators
 
 from airflow_provider_tinybird._compat import AirflowFailException
-from airflow_provider_tinybird.loads import LoadOptions, senders
+from airflow_provider_tinybird.loads import LoadOptions
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator
@@ -30,7 +30,7 @@ def box(dropping):
 
 @pytest.fixture(autouse=True)
 def quick(quick_judge, monkeypatch):
-    monkeypatch.setattr(senders, "_WAITS", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
 
 
 class Store(dict[str, Any]):
