@@ -228,8 +228,8 @@ class RangeRun:
         """
         quiet_since = time.monotonic()
         if self._plan.pipe and self.progress.before is None:
-            client = self._client.until(time.monotonic() + self._plan.timeout)
-            before = target_rows.look_before_copy(client, self._plan.pipe)
+            ends = min(time.time() + self._plan.timeout, self._plan.ends_at)
+            before = target_rows.look_before_copy(self._client.until(deadlines.monotonic(ends)), self._plan.pipe)
             self.progress.before = self._memory.first_facts("range", before.as_json())
         while True:
             self._start_what_may_start()

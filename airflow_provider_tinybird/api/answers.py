@@ -241,9 +241,14 @@ def read(
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError) as e:
         failure = unreadable(settings, call, status, content, why=f"{type(e).__name__}: {e}")
     # Raised here: the exceptions above hold pieces of the answer as they came.
+    raise _in_doubt(settings, call, failure)
+
+
+def _in_doubt(settings: Settings, call: Call[T], failure: errors.TinybirdError) -> errors.TinybirdError:
+    """Say of an answer that cannot be read what it means: of a call that must go once, that nobody knows whether it was done."""
     if call.repeat is Repeat.ONCE and isinstance(failure, errors.UnreadableAnswerError):
-        raise errors.UnreadableOutcomeError(call.what, where(settings, call), str(failure), call.find_out)
-    raise failure
+        return errors.OutcomeUnknownError(call.what, where(settings, call), str(failure), call.find_out)
+    return failure
 
 
 def broken_off(settings: Settings, call: Call[T], end: AnswerEnd | None) -> errors.UnreadableAnswerError | None:
@@ -378,7 +383,7 @@ def _parsed(content: bytes) -> Any:
 
 def unreadable(
     settings: Settings, call: Call[T], status: int, content: bytes, *, why: str = ""
-) -> errors.UnreadableAnswerError:
+) -> errors.TinybirdError:
     """Say that an answer is not what the API promises.
 
     :param why: what it lacks.
@@ -386,10 +391,11 @@ def unreadable(
     secret = settings.token.value
     shown = redact(content[:_MOST_SHOWN].decode("utf-8", errors="replace"), secret=secret)[:500]
     reason = f" ({redact(why, secret=secret)[:200]})" if why else ""
-    return errors.UnreadableAnswerError(
+    failure = errors.UnreadableAnswerError(
         f"Tinybird answered HTTP {status} to '{call.what}', but not as its API promises: {shown!r}{reason}. [{where(settings, call)}]",
         passing=_may_pass(call, content),
     )
+    return _in_doubt(settings, call, failure)
 
 
 def _way_out(settings: Settings, call: Call[T], answer: errors.Answer, headers: Mapping[str, str]) -> str:

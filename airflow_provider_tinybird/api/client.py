@@ -91,7 +91,7 @@ class Client:
 
     @property
     def ends_at(self) -> float:
-        """Moment of ``time.monotonic()`` at which the calls of this view are over, where they name none; infinite where there is none."""
+        """Moment of ``time.monotonic()`` at which all calls of this view are over; infinite where there is none."""
         return math.inf if self._ends_at is None else self._ends_at
 
     def until(self, deadline: float | None) -> Client:

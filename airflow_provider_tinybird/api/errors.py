@@ -208,10 +208,6 @@ class NotTextError(TinybirdError):
     retry_can_help = False
 
 
-class UnreadableOutcomeError(OutcomeUnknownError, UnreadableAnswerError):
-    """A call that must not be repeated was answered with success, and what the answer says cannot be read: nobody knows what was done."""
-
-
 class ImportRejectedError(TinybirdError):
     """A body upload was answered with HTTP 200 and an error inside; part of its rows may be in.
 

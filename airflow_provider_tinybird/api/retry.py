@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import tenacity
 
@@ -77,6 +78,7 @@ def rules(
     total = clock() + policy.total
     end = total if deadline is None else deadline
     planned: dict[int, float] = {}
+    arrived: deque[BaseException] = deque(maxlen=1)
 
     def asked_for(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
@@ -96,17 +98,30 @@ def rules(
 
     def announce(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        if error and _may_have_arrived(error):
+            arrived.append(error)
         log.warning(
             "%s Sending it again in %.1f s (%d of %d).", error, wait(state), state.attempt_number, policy.max_retries
         )
+
+    def give_up(state: tenacity.RetryCallState) -> NoReturn:
+        error = state.outcome.exception() if state.outcome else None
+        if error is None:
+            raise AssertionError("gave up without an error")
+        # A last try that was not sent, such as one that came too late, must not hide that one before it was.
+        raise arrived[0] if arrived and not _may_have_arrived(error) else error
 
     return {
         "retry": tenacity.retry_if_exception(lambda error: may_send_again(call, error)),
         "wait": wait,
         "stop": stop,
         "before_sleep": announce,
-        "reraise": True,
+        "retry_error_callback": give_up,
     }
+
+
+def _may_have_arrived(error: BaseException) -> bool:
+    return isinstance(error, ApiError) or (isinstance(error, ConnectionFailedError) and error.sent)
 
 
 def backoff(policy: RetryPolicy, attempt: int) -> float:

@@ -66,6 +66,8 @@ def file_gate(client: Client, datasource: str, policy: OnNarrowing) -> Gate | No
     try:
         found = client.send(datasources.get_datasource(datasource))
     except (AccessDeniedError, NotFoundError) as e:
+        if not e.is_final:  # a page of something in front of Tinybird says nothing of the data source
+            raise
         log.info("The columns of '%s' cannot be read: %s", datasource, e)
         found = None
     return gate_of(client, datasource, policy, found, typed=True)

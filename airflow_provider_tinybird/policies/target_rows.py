@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from airflow_provider_tinybird import deadlines
 from airflow_provider_tinybird.api import datasources, dependencies, pipes, query
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import Datasource, QueryResult
+from airflow_provider_tinybird.api.models import Datasource
 from airflow_provider_tinybird.api.sqltext import identifier, literal
 from airflow_provider_tinybird.guards import TooFewRowsError
 from airflow_provider_tinybird.wording import rows
@@ -140,9 +141,10 @@ def keeps_every_row(found: Datasource) -> str:
 def look_before(client: Client, datasource: str, *, deadline: float | None = None) -> Before:
     """Count the rows of a data source before a task writes to it. Never raises what Tinybird answers: it is then not known.
 
-    :param deadline: moment of ``time.monotonic()`` after which nothing more is asked; by default in 15 seconds.
+    :param deadline: moment of ``time.monotonic()`` after which nothing more is asked; by default in 15 seconds, or when the client's
+        time is over.
     """
-    deadline = _deadline(client) if deadline is None else deadline
+    deadline = _ends(client) if deadline is None else deadline
     try:
         return _with_operations(client, datasource, "now('UTC') - 600", deadline)[0]
     except TinybirdError as e:
@@ -153,8 +155,10 @@ def look_before(client: Client, datasource: str, *, deadline: float | None = Non
         return Before(datasource=datasource, why=f"they cannot be counted: {e}")
 
 
-def _deadline(client: Client) -> float:
-    return min(time.monotonic() + _PATIENCE, client.ends_at)
+def _ends(client: Client, *, at_least: float = 0.0) -> float:
+    """Say when what is asked of a data source has to be over: soon, and no later than the task."""
+    now = time.monotonic()
+    return now + min(_PATIENCE, max(client.ends_at - now, at_least))
 
 
 def look_before_copy(client: Client, pipe: str) -> Before:
@@ -173,7 +177,7 @@ def look_before_populate(client: Client, pipe: str, node: str) -> Before:
 
 
 def _look_before_pipe(client: Client, pipe: str, target: Callable[[Mapping[str, Any]], Any]) -> Before:
-    deadline = _deadline(client)
+    deadline = _ends(client)
     try:
         known = target(client.send(pipes.get_pipe(pipe), deadline=deadline).raw)
         if not isinstance(known, str) or not known:
@@ -201,7 +205,7 @@ def judge(client: Client, before: Before, written: Written) -> None:
     base = 0 if written.replaces else before.rows
     others: list[_Operation] = []
     now = before
-    deadline = _deadline(client)
+    deadline = _ends(client, at_least=deadlines.CLOSING)
     for pause in LOOKS:
         time.sleep(pause)
         try:
@@ -288,10 +292,8 @@ def _look_after(client: Client, before: Before, deadline: float) -> tuple[Before
 
 def _counted(client: Client, datasource: str, deadline: float) -> Before:
     sql = f"SELECT count() AS n FROM {identifier(datasource)}"
-    return client.send(
-        query.sql(sql).then(lambda found: Before(datasource=datasource, rows=int(found.data[0]["n"]))),
-        deadline=deadline,
-    )
+    counted = query.sql(sql).then(lambda found: int(found.data[0]["n"]))
+    return Before(datasource=datasource, rows=client.send(counted, deadline=deadline))
 
 
 def _with_operations(client: Client, datasource: str, since: str, deadline: float) -> tuple[Before, list[_Operation]]:
@@ -303,11 +305,11 @@ def _with_operations(client: Client, datasource: str, since: str, deadline: floa
         f" AND toUnixTimestamp(timestamp) + elapsed_time >= toUnixTimestamp({since})"
     )
     sql = f"SELECT (SELECT count() FROM {identifier(datasource)}) AS n, toString(now('UTC')) AS at, ({listed}) AS operations"
+    asked = query.sql(sql).then(lambda found: _read_operations(datasource, found.data[0]))
+    return client.send(asked, deadline=deadline)
 
-    def read(answer: QueryResult) -> tuple[Before, list[_Operation]]:
-        row = answer.data[0]
-        found = [_Operation(*map(str, item)) for item in row["operations"]]
-        ids = tuple(item.id for item in found)
-        return Before(datasource=datasource, rows=int(row["n"]), at=str(row["at"]), operations=ids), found
 
-    return client.send(query.sql(sql).then(read), deadline=deadline)
+def _read_operations(datasource: str, row: Mapping[str, Any]) -> tuple[Before, list[_Operation]]:
+    found = [_Operation(*map(str, item)) for item in row["operations"]]
+    ids = tuple(item.id for item in found)
+    return Before(datasource=datasource, rows=int(row["n"]), at=str(row["at"]), operations=ids), found

@@ -257,7 +257,8 @@ def _fault(given: Any) -> Fault:
         raise bad_request(f"'cut' of a fault must be one of {', '.join(_CUTS)}, not {given['cut']!r}")
     if not {"status", "delay", "cut"} & given.keys():
         raise bad_request("a fault needs one of status, delay and cut")
-    body = given.get("body", "")
+    # Tinybird's own refusals have words: a refusal without any is a gateway's, and is to be asked for.
+    body = given.get("body", {"error": f"a fault asked for {status}"} if status and status >= 400 else "")
     return Fault(
         path=path,
         method=str(match["method"]).upper() if match.get("method") else None,

@@ -27,6 +27,13 @@ def test_an_answer_instead_of_the_work(client, query):
     assert query("SELECT count() AS n FROM sales") == [{"n": 1}]
 
 
+def test_a_refusal_has_words_unless_a_gateway_is_played(client):
+    add(client, status=429)
+    add(client, status=503, body="")
+    assert client.post(EVENTS, content=ROW).json() == {"error": "a fault asked for 429"}
+    assert client.post(EVENTS, content=ROW).content == b""
+
+
 @pytest.mark.parametrize(("cut", "rows"), [("before", 0), ("after", 1)])
 def test_a_connection_that_is_cut(client, query, server, cut, rows):
     """The caller cannot tell whether it was before or after the work."""

@@ -161,6 +161,6 @@ def test_whether_a_retry_can_help_is_said_by_every_class():
         "JobCancelledError",
         "JobTimeoutError",
         "JobSlotTimeoutError",
-        "QueryBrokeError",
         "JobOutOfSightError",
+        "QueryBrokeError",
     }

@@ -37,6 +37,7 @@ from airflow_provider_tinybird.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, Token
 
 TOKEN = "p.eyJ1IjoidSIsImlkIjoiaSIsImhvc3QiOiJnY3AtZXVyb3BlLXdlc3QzIn0.c2lnbmF0dXJlLXRoYXQtaXMtc2VjcmV0"
@@ -544,7 +545,7 @@ class TestOddAnswers:
     )
     def test_counts_of_rows_that_are_none(self, wire, counts):
         wire.answers((200, json.dumps(counts).encode()))
-        with pytest.raises(UnreadableAnswerError):
+        with pytest.raises(OutcomeUnknownError, match="not as its API promises"):
             wire.send(EVENTS)
 
     @pytest.mark.parametrize(
@@ -581,6 +582,36 @@ class TestOddAnswers:
             wire.send(LOOK)
         wait = caught.value.answer.retry_after
         assert wait is None or 0 <= wait <= 30 * 24 * 3600
+
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    def test_a_last_try_that_is_too_late_does_not_hide_that_one_was_sent(self, monkeypatch, kind):
+        sleep, sleep_in_the_loop = time.sleep, asyncio.sleep
+
+        def oversleep(_: float) -> None:
+            sleep(0.4)
+
+        async def oversleep_in_the_loop(_: float) -> None:
+            await sleep_in_the_loop(0.4)
+
+        monkeypatch.setattr("tenacity.nap.time.sleep", oversleep)
+        policy = RetryPolicy(first_wait=0.01)
+
+        async def send_in_the_loop(settings: Settings) -> None:
+            async with AsyncClient(settings, policy=policy) as client:
+                await client.send(LOOK, deadline=time.monotonic() + 0.3)
+
+        def send(settings: Settings) -> None:
+            if kind == "async":
+                asyncio.run(send_in_the_loop(settings))
+            else:
+                with Client(settings, policy=policy) as client:
+                    client.send(LOOK, deadline=time.monotonic() + 0.3)
+
+        monkeypatch.setattr("asyncio.sleep", oversleep_in_the_loop)
+        with misbehaving(wrong.reset) as server, pytest.raises(ConnectionFailedError) as caught:
+            send(settings_of(server.url))
+        assert caught.value.sent
+        assert "Nothing was sent" not in str(caught.value)
 
     def test_a_wait_longer_than_our_patience_lasts_until_the_deadline(self, wire):
         wire.answers((429, b"", {"Retry-After": "86000"}), {"id": "j", "status": "done"})
@@ -636,7 +667,7 @@ class TestSecrets:
 
     @pytest.mark.parametrize("body", [b"{} " + TOKEN.encode(), b'{"successful_rows": "' + TOKEN.encode() + b'"}'])
     def test_an_answer_that_cannot_be_read_is_not_in_the_chain(self, send, body):
-        with misbehaving(wrong.answer("200 OK", body)) as server, pytest.raises(UnreadableAnswerError) as caught:
+        with misbehaving(wrong.answer("200 OK", body)) as server, pytest.raises(OutcomeUnknownError) as caught:
             send(settings_of(server.url), EVENTS)
         assert caught.value.__cause__ is caught.value.__context__ is None
         assert TOKEN not in "".join(traceback.format_exception(caught.value))
