@@ -201,7 +201,7 @@ def _is_refusal(call: Call[T], answer: errors.Answer, *, is_cut: bool) -> bool:
     """Tell whether an answer proves that Tinybird did nothing of what it was asked for, or says itself what it did (422).
 
     A page of a gateway proves nothing by its status: balancers answer 503 also when the server broke off after it had taken the request.
-    But a body that never arrived whole cannot have been taken, whoever refused it.
+    A body that did not arrive whole cannot have been taken, though, even if a gateway refused it.
     """
     if not answer.from_tinybird:
         return is_cut and 400 <= answer.status < 500
@@ -247,7 +247,7 @@ def read(
 def _in_doubt(settings: Settings, call: Call[T], failure: errors.TinybirdError) -> errors.TinybirdError:
     """Say of an answer that cannot be read what it means: of a call that must go once, that nobody knows whether it was done."""
     if call.repeat is Repeat.ONCE and isinstance(failure, errors.UnreadableAnswerError):
-        return errors.OutcomeUnknownError(call.what, where(settings, call), str(failure), call.find_out)
+        return errors.UnreadableOutcomeError(call.what, where(settings, call), str(failure), call.find_out)
     return failure
 
 

@@ -70,7 +70,7 @@ class ApiError(TinybirdError):
         self.where = where
         self.answer = answer
         if not answer.from_tinybird:
-            self.retry_can_help = True  # the words of whoever wrote this say nothing of Tinybird
+            self.retry_can_help = True  # a page of something else says nothing about Tinybird
         parts = [f"Could not {what}: {answered(answer)}"]
         if way_out:
             parts.append(way_out)
@@ -206,6 +206,10 @@ class NotTextError(TinybirdError):
     """A column of an answer has bytes that are not UTF-8, which JSON cannot hold."""
 
     retry_can_help = False
+
+
+class UnreadableOutcomeError(OutcomeUnknownError, UnreadableAnswerError):
+    """Tinybird, or something else, answered a call that must not be repeated with success, and what it says cannot be read."""
 
 
 class ImportRejectedError(TinybirdError):
