@@ -51,7 +51,7 @@ def tinybird_append() -> None:
 
     # [START replace_condition]
     # Swap a part: what matches the condition goes, and of the file only what matches it comes in. Readers see the old rows or the
-    # new ones, never neither. The condition has to name the partition key of the data source, here year and month.
+    # new ones. The condition has to name the partition key of the data source, here year and month.
     replace_jfk = TinybirdAppendUrlOperator(
         task_id="replace_jfk",
         datasource="flights",

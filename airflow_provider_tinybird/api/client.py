@@ -97,7 +97,7 @@ class Client:
     def until(self, deadline: float | None) -> Client:
         """Return a view of this client, with the same connections, whose calls all have a deadline.
 
-        Whoever is handed the view cannot forget it; a call that names a deadline of its own keeps that one.
+        Code that gets the view cannot forget the deadline. A call that names a deadline of its own keeps that one.
 
         :param deadline: moment of ``time.monotonic()``; ``None`` for no deadline.
         """

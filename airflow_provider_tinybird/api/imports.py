@@ -53,7 +53,7 @@ def replace_url(
 ) -> Call[Job]:
     """Have Tinybird fetch a file and put it in place of what is there. ``POST /v0/datasources?mode=replace``.
 
-    Readers see the old rows or the new ones, never neither.
+    Readers see either the old rows or the new ones.
 
     :param datasource: name or id of the data source.
     :param url: address of the file, ``http`` or ``https``.

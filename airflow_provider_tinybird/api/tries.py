@@ -15,7 +15,7 @@ SLOWEST = 10_000
 class Try:
     """The time that one try has, and what has become of it.
 
-    A look at the clock is part of each read and write. Sending and receiving have ``seconds`` each, which grow with the bytes that moved: a
+    The clock is read before each read and write. Sending and receiving have ``seconds`` each, which grow with the bytes that moved: a
     large body on a slow line takes its time, and one that drips does not.
 
     :param seconds: time for an answer.
@@ -48,7 +48,7 @@ class Try:
         return min(self._end, self._deadline) - now
 
     def moved(self, size: int) -> None:
-        """Take down that so many bytes went or came."""
+        """Count bytes that were sent or received."""
         self._end += size / SLOWEST
 
 
