@@ -52,6 +52,6 @@ def events_written(result: LoadResult, *, wait: bool = True) -> Written:
         what="The load of events",
         rows=result.successful_rows if wait else None,
         unknown="with wait=False they are merely accepted, and come in later",
-        then="It is not retried: a retry would be dropped alike, or double the rows that are in. delivery='exactly_once' writes an id into "
+        then="It is not retried: a retry would be dropped again, or double the rows that are in. delivery='exactly_once' writes an id into "
         "each row, which no other row has.",
     )

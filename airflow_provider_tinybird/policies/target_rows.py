@@ -109,7 +109,7 @@ class Written:
     job_ids: frozenset[str] = field(default_factory=frozenset)
     replaces: bool = False
     counts_views: bool = False
-    then: str = "It is not retried: a retry would be dropped alike, or double the rows that are in."
+    then: str = "It is not retried: a retry would be dropped again, or double the rows that are in."
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,8 @@ def judge(client: Client, before: Before, written: Written) -> None:
             *(written.what, rows(written.rows), counts, doubt.rstrip(".")),
         )
         return
-    missing = f"{written.rows - there:,} of them are not there"
+    lost = written.rows - there
+    missing = f"{lost:,} of them {'is' if lost == 1 else 'are'} not there"
     raise RowsNotThereError(
         f"{written.what[:1].upper()}{written.what[1:]} wrote {rows(written.rows)}, Tinybird says, and {missing}: {counts}, and nothing "
         f"else took rows out meanwhile.\n{SAME_ROWS}\n{written.then} {WAYS_OUT}"
