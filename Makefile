@@ -51,15 +51,17 @@ conformance: setup ## Run clients of others and small projects against the sandb
 api-coverage: setup ## Write docs/api-coverage.md: each call of the API, its function, its test case, the sandbox
 	@exec $(BIN)/python scripts/api_coverage.py $(ARGS)
 
-# ARGS="--only 3.0.6 -- tests/unit/test_jobs.py -x" runs less of it; the whole of it writes its table into docs/compatibility.md.
+# ARGS="--only 3.0.6 -- tests/unit/jobs/test_watch.py -x" runs less of it; the whole of it writes its table into docs/compatibility.md.
 test-matrix: setup ## Run the unit and sandbox tests beside each Airflow that is supported
 	@exec $(BIN)/python scripts/test_matrix.py --workers $(WORKERS) $(ARGS)
 
-lint: setup ## Check style, formatting and types
+lint: setup ## Check style, formatting, types and what imports what
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy scripts
+	@$(BIN)/lint-imports --no-cache >/dev/null || exec $(BIN)/lint-imports --no-cache
+	@$(BIN)/python scripts/diagram.py --check
 
 format: setup ## Rewrite the code in the project's format
 	@$(BIN)/ruff check --fix .
@@ -76,6 +78,7 @@ lock-matrix: setup ## Write requirements/airflow-*.txt anew, the lists of "make 
 
 docs: setup ## Write anew what pages repeat from the code, and build the site into .cache/site; any warning is an error
 	@$(BIN)/python scripts/docs_pages.py
+	@$(BIN)/python scripts/diagram.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # with --quiet it would see no warnings
 
 docs-serve: setup ## Show the site at http://localhost:8000, built anew at each change

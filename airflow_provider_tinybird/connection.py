@@ -13,13 +13,12 @@ from airflow_provider_tinybird import get_provider_info as form
 from airflow_provider_tinybird._compat import placeholder_of_secrets
 from airflow_provider_tinybird.api import regions
 from airflow_provider_tinybird.api.proxies import checked
-from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.api.redact import Token, redact
 from airflow_provider_tinybird.api.settings import (
     DEFAULT_MAX_RETRIES,
     DEFAULT_TIMEOUT,
     Settings,
     SettingsError,
-    Token,
     normalise_base_url,
 )
 

@@ -70,9 +70,10 @@ def upload_once(way: str, path: str, port: str) -> None:
     """The process that is measured."""
     from airflow_provider_tinybird.api import imports
     from airflow_provider_tinybird.api.client import Client
-    from airflow_provider_tinybird.api.settings import Settings, Token
-    from airflow_provider_tinybird.files import file_to_send
-    from airflow_provider_tinybird.uploads import upload
+    from airflow_provider_tinybird.api.redact import Token
+    from airflow_provider_tinybird.api.settings import Settings
+    from airflow_provider_tinybird.files.local_or_remote import file_to_send
+    from airflow_provider_tinybird.loads.files.upload import upload
 
     settings = Settings(base_url=f"http://127.0.0.1:{port}", token=Token("p.x"), max_retries=0)
     size = Path(path).stat().st_size

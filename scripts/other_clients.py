@@ -90,7 +90,9 @@ def run(other: Other, environment_of: Environment, write_files: Callable[[Path],
         files.mkdir()
         write_files(files)
         options = ["--project", HERE / "project"] if not other.forward else ["--forward"]
-        with SandboxProcess(*options, "--files", files) as sandbox:
+        with SandboxProcess(
+            *options, "--files", files, "--no-deduplication"
+        ) as sandbox:  # cdk appends the same rows again
             settings = environment_of(sandbox, home, files)
             done = subprocess.run(
                 command, env=settings, cwd=home, capture_output=True, text=True, timeout=TIMEOUT, check=False

@@ -7,7 +7,8 @@ from __future__ import annotations
 from airflow_provider_tinybird.api.call import Call, Repeat
 from airflow_provider_tinybird.api.encoding import pairs, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.api.job import Job, submitted_job
+from airflow_provider_tinybird.api.job import submitted_job
+from airflow_provider_tinybird.api.models import Job
 from airflow_provider_tinybird.api.resources import Named
 from airflow_provider_tinybird.api.sending import json_body, named_list, nothing
 

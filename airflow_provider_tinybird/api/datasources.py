@@ -9,10 +9,11 @@ from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply, lenient_json
 from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.api.job import Job, submitted_job
+from airflow_provider_tinybird.api.job import submitted_job
 from airflow_provider_tinybird.api.models import (
     ColumnMeta,
     Datasource,
+    Job,
     RowsDeleted,
     RowsToDelete,
     Truncated,

@@ -13,8 +13,8 @@ from airflow_provider_tinybird.api.datasources import WRITE, read_datasource
 from airflow_provider_tinybird.api.encoding import Pairs, pairs, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.imports import checked_url, read_import_result
-from airflow_provider_tinybird.api.job import Job, submitted_job
-from airflow_provider_tinybird.api.models import Datasource, FileFormat, ImportResult
+from airflow_provider_tinybird.api.job import submitted_job
+from airflow_provider_tinybird.api.models import Datasource, FileFormat, ImportResult, Job
 from airflow_provider_tinybird.api.resources import Alteration
 from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, nothing, required
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_tinybird.api.job import Job
+    from airflow_provider_tinybird.api.models import Job
 
 
 class TinybirdError(Exception):

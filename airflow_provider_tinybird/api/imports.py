@@ -14,8 +14,8 @@ from airflow_provider_tinybird.api.call import Call, Repeat, Reply, error_text
 from airflow_provider_tinybird.api.encoding import Pairs, loadable_name, pairs
 from airflow_provider_tinybird.api.errors import ImportRejectedError, InvalidInputError
 from airflow_provider_tinybird.api.import_options import NO_OPTIONS, ImportOptions
-from airflow_provider_tinybird.api.job import Job, submitted_job
-from airflow_provider_tinybird.api.models import FileFormat, ImportMode, ImportResult
+from airflow_provider_tinybird.api.job import submitted_job
+from airflow_provider_tinybird.api.models import FileFormat, ImportMode, ImportResult, Job
 from airflow_provider_tinybird.api.redact import redact
 
 WRITE = "DATASOURCES:CREATE"

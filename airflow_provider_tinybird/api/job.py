@@ -3,104 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from airflow_provider_tinybird.api.call import JsonObject, Reply, error_text
 from airflow_provider_tinybird.api.errors import UnreadableAnswerError
-
-
-class JobStatus(StrEnum):
-    """Where a job stands. Only ``done`` is success; ``cancelling`` still goes on."""
-
-    WAITING = "waiting"
-    WORKING = "working"
-    DONE = "done"
-    ERROR = "error"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    UNKNOWN = "unknown"
-    """A status that this version does not know: not over, so it is polled on until the deadline."""
-
-    @classmethod
-    def parse(cls, text: object) -> JobStatus:
-        """Read a status; what is not known becomes ``UNKNOWN``."""
-        try:
-            return cls(str(text))
-        except ValueError:
-            return cls.UNKNOWN
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the job is over."""
-        return self in (JobStatus.DONE, JobStatus.ERROR, JobStatus.CANCELLED)
-
-    @property
-    def is_successful(self) -> bool:
-        """Whether the job is over and good."""
-        return self is JobStatus.DONE
-
-
-@dataclass(frozen=True, slots=True)
-class BlockCounts:
-    """What the blocks of an import say of its rows. The job's ``statistics`` describe the whole table instead.
-
-    :param lines: lines that were read.
-    :param quarantined: rows that went to the quarantine data source.
-    :param bytes: bytes that were read.
-    :param parts: entries of the blocks that tell lines; without any, the numbers are no counts.
-    :param blocks: blocks that there are.
-    """
-
-    lines: int
-    quarantined: int
-    bytes: int
-    parts: int = field(default=1, compare=False)
-    blocks: int = field(default=1, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job as Tinybird last described it.
-
-    :param id: job id, a UUID.
-    :param kind: ``import``, ``copy``, ``delete_data``, ``populateview``, ...; some kinds are undocumented, so never
-        branch on it.
-    :param status: where it stands.
-    :param status_text: the status in Tinybird's own word.
-    :param error: what went wrong, in Tinybird's words; empty when nothing did.
-    :param datasource: name of the data source it writes to, or its id where only that is known.
-    :param rows_affected: rows that a delete removed.
-    :param quarantine_rows: rows that an import put into quarantine.
-    :param invalid_lines: lines that an import could not read at all.
-    :param blocks: counts of an import's blocks, where they were asked for.
-    :param raw: the job as JSON, without its blocks.
-    """
-
-    id: str
-    kind: str = ""
-    status: JobStatus
-    status_text: str = ""
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    updated_at: datetime | None = None
-    is_cancellable: bool | None = None
-    error: str = ""
-    datasource: str = ""
-    pipe: str = ""
-    mode: str = ""
-    rows_affected: int | None = None
-    quarantine_rows: int | None = None
-    invalid_lines: int | None = None
-    blocks: BlockCounts | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def __str__(self) -> str:
-        # Tinybird's own words for the kinds, but for "delete_data" and "populateview", over which people stumble.
-        kind = self.kind.removesuffix("_data").removesuffix("view")
-        return f"{kind} job {self.id}" if kind else f"job {self.id}"
+from airflow_provider_tinybird.api.models import BlockCounts, Job, JobStatus
 
 
 def parse_job(body: JsonObject) -> Job:

@@ -10,7 +10,8 @@ from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import is_id, pairs, resource_name
 from airflow_provider_tinybird.api.errors import UnreadableAnswerError
-from airflow_provider_tinybird.api.job import Job, JobStatus, parse_job, submitted_job
+from airflow_provider_tinybird.api.job import parse_job, submitted_job
+from airflow_provider_tinybird.api.models import Job, JobStatus
 from airflow_provider_tinybird.api.redact import redact
 
 T = TypeVar("T")

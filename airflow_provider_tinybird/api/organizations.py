@@ -10,7 +10,8 @@ from dataclasses import replace
 from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import pairs, resource_name
-from airflow_provider_tinybird.api.job import Job, submitted_job
+from airflow_provider_tinybird.api.job import submitted_job
+from airflow_provider_tinybird.api.models import Job
 from airflow_provider_tinybird.api.resources import Named
 from airflow_provider_tinybird.api.sending import MANAGE_TIMEOUT, json_body, named_list, nothing, one_named
 

@@ -11,8 +11,8 @@ from airflow_provider_tinybird.api.body import form
 from airflow_provider_tinybird.api.call import Call, JsonObject, Repeat, Reply
 from airflow_provider_tinybird.api.encoding import LONGEST_QUERY_STRING, Pairs, pairs, pipe_parameters, resource_name
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.api.job import Job, node_job
-from airflow_provider_tinybird.api.models import EndpointFormat, Pipe, QueryResult, RawResult
+from airflow_provider_tinybird.api.job import node_job
+from airflow_provider_tinybird.api.models import EndpointFormat, Job, Pipe, QueryResult, RawResult
 from airflow_provider_tinybird.api.query import (
     MOST_IN_MEMORY,
     QUERY_TIMEOUT,

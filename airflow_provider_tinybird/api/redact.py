@@ -92,3 +92,31 @@ def _hidden(found: re.Match[str]) -> str:
 def _begun(text: str, secret: str) -> int:
     """How many characters of the secret a text ends with that was cut off in the middle of it."""
     return next((size for size in range(min(len(secret) - 1, len(text)), 0, -1) if text.endswith(secret[:size])), 0)
+
+
+class Token:
+    """A secret that does not show itself in logs, messages or JSON.
+
+    No dataclass on purpose: Airflow turns dataclasses into XComs by itself, and ``dataclasses.asdict`` would open it.
+
+    :param value: the token's text.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> str:
+        """The secret itself, for the ``Authorization`` header and nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Token(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Token) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Token, self._value))

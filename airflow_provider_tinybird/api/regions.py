@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_tinybird.api.settings import Token
+    from airflow_provider_tinybird.api.redact import Token
 
 
 @dataclass(frozen=True, slots=True)

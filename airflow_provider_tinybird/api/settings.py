@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from airflow_provider_tinybird import __version__
 from airflow_provider_tinybird.api import regions
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.api.redact import Token, redact
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds to wait for an answer, where neither the connection nor the call says otherwise."""
@@ -20,34 +20,6 @@ DEFAULT_MAX_RETRIES = 5
 
 class SettingsError(InvalidInputError):
     """A setting is missing or makes no sense. The message names the field, the value (never a token) and the way out."""
-
-
-class Token:
-    """A secret that does not show itself in logs, messages or JSON.
-
-    No dataclass on purpose: Airflow turns dataclasses into XComs by itself, and ``dataclasses.asdict`` would open it.
-
-    :param value: the token's text.
-    """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    @property
-    def value(self) -> str:
-        """The secret itself, for the ``Authorization`` header and nothing else."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Token(***)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash((Token, self._value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

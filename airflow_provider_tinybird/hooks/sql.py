@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird.dbapi import TinybirdDbConnection
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.results.dbapi import TinybirdDbConnection
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook

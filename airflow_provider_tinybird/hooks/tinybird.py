@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_tinybird import connection, deadlines, jobs, outcomes, submissions
+from airflow_provider_tinybird import connection
 from airflow_provider_tinybird._compat import BaseHook, get_connection_async
 from airflow_provider_tinybird.api import datasources, pipes, query, workspaces
 from airflow_provider_tinybird.api import jobs as jobs_api
@@ -16,15 +16,15 @@ from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
 from airflow_provider_tinybird.api.import_options import ImportOptions
-from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import QueryResult, RowsToDelete, Truncated
+from airflow_provider_tinybird.api.models import Job, QueryResult, RowsToDelete, Truncated
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings, region_hint
-from airflow_provider_tinybird.dataframes import data_frame
-from airflow_provider_tinybird.files import file_format
+from airflow_provider_tinybird.files.local_or_remote import file_format
 from airflow_provider_tinybird.hooks.rereading import RereadingClient
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
+from airflow_provider_tinybird.jobs import outcome as outcomes
+from airflow_provider_tinybird.jobs import submissions, watch
 from airflow_provider_tinybird.loads import (
     Compression,
     Delivery,
@@ -36,8 +36,10 @@ from airflow_provider_tinybird.loads import (
     load_data,
     look_up,
 )
-from airflow_provider_tinybird.results import checked_text, query_table, write_result
-from airflow_provider_tinybird.uploads import upload
+from airflow_provider_tinybird.loads.files.upload import upload
+from airflow_provider_tinybird.results.dataframes import data_frame
+from airflow_provider_tinybird.results.xcom import checked_text, query_table, write_result
+from airflow_provider_tinybird.timespans import deadlines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -357,7 +359,7 @@ class TinybirdHook(BaseHook):
         return self.send(jobs_api.get_job(job_id))
 
     def wait_for_job(
-        self, job_id: str, *, poll_interval: float = jobs.POLL_INTERVAL, timeout: float = jobs.TIMEOUT
+        self, job_id: str, *, poll_interval: float = watch.POLL_INTERVAL, timeout: float = watch.TIMEOUT
     ) -> Job:
         """Wait until a job is over and return it. It is not cancelled when the time is over.
 
@@ -366,8 +368,8 @@ class TinybirdHook(BaseHook):
         :raises JobFailedError: it failed; :class:`JobCancelledError`, :class:`JobTimeoutError`, :class:`JobLostError`
             alike.
         """
-        rules = jobs.Rules.starting_now(timeout=timeout, poll_interval=poll_interval)
-        outcome = jobs.watch_job(self.client, jobs.Watch(job_id, rules))
+        rules = watch.Rules.starting_now(timeout=timeout, poll_interval=poll_interval)
+        outcome = watch.watch_job(self.client, watch.Watch(job_id, rules))
         if outcome is None:  # only with a patience, which is not given here
             raise AssertionError("the watch ended without an outcome")
         return outcomes.job_or_error(outcome)

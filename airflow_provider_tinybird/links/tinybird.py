@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.api.job import Job
+    from airflow_provider_tinybird.api.models import Job
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from airflow_provider_tinybird.loads.data import LoadMemory, load_data
-from airflow_provider_tinybird.loads.enough import NotEnoughRowsError
-from airflow_provider_tinybird.loads.errors import LoadInterruptedError, ResumableLoadError, SourceChangedError
-from airflow_provider_tinybird.loads.load import send_batches
-from airflow_provider_tinybird.loads.narrowing import file_gate, gate_of
-from airflow_provider_tinybird.loads.options import Compression, Delivery, LoadOptions, OnNarrowing
-from airflow_provider_tinybird.loads.tally import LoadResult
+from airflow_provider_tinybird.loads.events.enough import NotEnoughRowsError
+from airflow_provider_tinybird.loads.events.errors import LoadInterruptedError, ResumableLoadError, SourceChangedError
+from airflow_provider_tinybird.loads.events.loader import send_batches
+from airflow_provider_tinybird.loads.events.options import Compression, Delivery, LoadOptions
+from airflow_provider_tinybird.loads.events.progress import LoadResult
+from airflow_provider_tinybird.loads.events.send import LoadMemory, load_data
+from airflow_provider_tinybird.loads.narrowing import OnNarrowing, file_gate, gate_of
 from airflow_provider_tinybird.loads.target import MissingDatasourceError, look_up
 
 __all__ = [

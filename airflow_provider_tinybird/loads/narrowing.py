@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cache
 
 from airflow_provider_tinybird.api import datasources, query
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.errors import AccessDeniedError, NotFoundError, TinybirdError
+from airflow_provider_tinybird.api.errors import AccessDeniedError, InvalidInputError, NotFoundError, TinybirdError
 from airflow_provider_tinybird.api.models import Datasource
-from airflow_provider_tinybird.loads.options import OnNarrowing
 from airflow_provider_tinybird.ndjson import Gate, GatedColumn, Reader
 
 log = logging.getLogger(__name__)
+
+
+class OnNarrowing(StrEnum):
+    """What to do about a value that its column would change without a word."""
+
+    FAIL = "fail"
+    """Refuse it before anything is sent."""
+    ALLOW = "allow"
+    """Let ClickHouse change it."""
+
+    @classmethod
+    def parse(cls, value: str) -> OnNarrowing:
+        """Read an argument.
+
+        :raises InvalidInputError: there is no such policy.
+        """
+        try:
+            return cls(value)
+        except ValueError:
+            raise InvalidInputError(f"on_narrowing={value!r} is not known: give 'fail' or 'allow'.") from None
+
 
 # ClickHouse ends Date32 and DateTime64 in 1900 and 2299 up to version 25, and in the years 0001 and 9999 from 26 on.
 _IS_WIDE = (

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird import wording
 from airflow_provider_tinybird._compat import AirflowFailException, BaseOperator, task_state_store
+from airflow_provider_tinybird.api import wording
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
-from airflow_provider_tinybird.durable import Attempt, Memory
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.jobs.start import Attempt, Memory
 from airflow_provider_tinybird.operators.task import TinybirdTask
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TinybirdOperator(TinybirdTask, BaseOperator):
     """Base of the operators.
 
     An argument that was given and comes out as ``None`` fails the task for good: see
-    :class:`~airflow_provider_tinybird.given.GivenArguments`.
+    :class:`~airflow_provider_tinybird.operators.given.GivenArguments`.
 
     :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
     """

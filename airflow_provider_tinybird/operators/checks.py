@@ -13,8 +13,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird.hooks.sql import TinybirdSqlHook
-from airflow_provider_tinybird.moments import moment
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
+from airflow_provider_tinybird.timespans.timestamps import moment
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.operators import sql as common

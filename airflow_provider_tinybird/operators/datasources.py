@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import guards, jobs, submissions
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.quarantine import quarantine_of
-from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.files import file_format, holds_rows
+from airflow_provider_tinybird.arguments import rows_bound
+from airflow_provider_tinybird.files.local_or_remote import file_format, holds_rows
+from airflow_provider_tinybird.files.sniff import LOOK_AT
+from airflow_provider_tinybird.jobs import submissions, watch
+from airflow_provider_tinybird.jobs.outcome import small_json
 from airflow_provider_tinybird.loads import OnNarrowing, file_gate
-from airflow_provider_tinybird.magic_bytes import LOOK_AT
+from airflow_provider_tinybird.loads.files.upload import upload
 from airflow_provider_tinybird.operators.base import clear_failure
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.imports import TinybirdFileImportOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
-from airflow_provider_tinybird.outcomes import small_json
-from airflow_provider_tinybird.uploads import upload
+from airflow_provider_tinybird.policies import deletes
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.api.job import Job
-    from airflow_provider_tinybird.counts import RowCounts
+    from airflow_provider_tinybird.api.models import Job
     from airflow_provider_tinybird.ndjson import Gate
+    from airflow_provider_tinybird.policies.row_counts import RowCounts
 
 
 class TinybirdAppendUrlOperator(TinybirdFileImportOperator):
@@ -165,14 +166,14 @@ class TinybirdTruncateOperator(TinybirdGuardedOperator):
             self.tell(f"truncate data source '{self.datasource}'")
             most = rows_bound("max_rows", self.max_rows)
             self.check_workspace(destroys=True)
-            before = guards.count_rows(self.hook.client, self.datasource)
-            guards.check_truncate(before, most, self.datasource)
+            before = deletes.count_rows(self.hook.client, self.datasource)
+            deletes.check_truncate(before, most, self.datasource)
             if self.quarantine:
                 self.hook.truncate(quarantine_of(self.datasource))
                 self.log.info("Truncated '%s'.", quarantine_of(self.datasource))
             truncated = self.hook.truncate(self.datasource)
             self.log.info("Truncated data source '%s'.", self.datasource)
-            after = guards.count_rows(self.hook.client, self.datasource)
+            after = deletes.count_rows(self.hook.client, self.datasource)
         return {
             "truncated": True,
             "result": small_json(truncated.result),
@@ -267,13 +268,13 @@ class TinybirdDeleteOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         matching = None
         if bounds.needs_count:
             matching = self.hook.count_rows_to_delete(self.datasource, self._condition()).rows_to_be_deleted
-        total = guards.count_rows(self.hook.client, self.datasource)
+        total = deletes.count_rows(self.hook.client, self.datasource)
         if matching is not None:
             bounds.check(matching, total, self.datasource, may_be_gone=earlier is not None)
             self.log.info("%d rows are about to be deleted.", matching)
         if self.quarantine:
             self._delete_quarantine()
-        return guards.Facts.of_attempt(earlier, total).as_json()
+        return deletes.Facts.of_attempt(earlier, total).as_json()
 
     def job_result(self, job: Job) -> dict[str, Any]:
         """Make what the task returns."""
@@ -289,11 +290,11 @@ class TinybirdDeleteOperator(TinybirdGuardedOperator, TinybirdJobOperator):
 
     def facts_after(self, job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Count the rows that are left."""
-        after = guards.count_rows(self.hook.client, self.datasource)
+        after = deletes.count_rows(self.hook.client, self.datasource)
         return {"rows_before": facts.get("rows_before"), "rows_after": after}
 
-    def _bounds(self) -> guards.DeleteBounds:
-        return guards.DeleteBounds.parse(
+    def _bounds(self) -> deletes.DeleteBounds:
+        return deletes.DeleteBounds.parse(
             min_rows=self.min_rows,
             max_rows=self.max_rows,
             max_fraction=self.max_fraction,
@@ -309,7 +310,7 @@ class TinybirdDeleteOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         condition = self._condition() if self.quarantine_condition is None else self.quarantine_condition
         job = self.hook.delete_rows(name, condition, lightweight=self.lightweight)
         self._running_job_id = job.id
-        outcome = jobs.watch_job(self.hook.client, jobs.Watch(job.id, self._rules(deadline=self._deadline)))
+        outcome = watch.watch_job(self.hook.client, watch.Watch(job.id, self._rules(deadline=self._deadline)))
         if outcome is None:  # only with a patience
             raise AssertionError("the watch ended without an outcome")
         done = self._job_done(outcome)

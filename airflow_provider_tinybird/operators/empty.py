@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from airflow_provider_tinybird._compat import AirflowSkipException
-from airflow_provider_tinybird.guards import EmptyLoadError
 from airflow_provider_tinybird.loads import NotEnoughRowsError
+from airflow_provider_tinybird.policies.deletes import EmptyLoadError
 
 log = logging.getLogger(__name__)
 

@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird import guards
 from airflow_provider_tinybird._compat import task_state_store
-from airflow_provider_tinybird.bounds import rows_bound
+from airflow_provider_tinybird.arguments import rows_bound
 from airflow_provider_tinybird.loads import Delivery, LoadMemory, LoadResult
 from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.empty import choosing_when_empty, nothing_to_load
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.writers import TinybirdWriterOperator, events_written
-from airflow_provider_tinybird.quarantine import Load
+from airflow_provider_tinybird.policies import deletes
+from airflow_provider_tinybird.policies.quarantine import Load
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -145,7 +145,7 @@ class TinybirdEventsOperator(TinybirdQuarantineOperator, TinybirdWriterOperator)
                 )
             )
             if least is not None:
-                guards.check_rows_written(result.successful_rows, least, self.datasource, replaces=False)
+                deletes.check_rows_written(result.successful_rows, least, self.datasource, replaces=False)
             if before is not None:
                 self.judge_target(before, events_written(result, wait=self.wait))
         return result

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_tinybird import guards
 from airflow_provider_tinybird.operators.base import TinybirdOperator
+from airflow_provider_tinybird.policies import deletes
 
 
 class TinybirdGuardedOperator(TinybirdOperator):
@@ -30,4 +30,4 @@ class TinybirdGuardedOperator(TinybirdOperator):
         if expected is None and destroys:
             expected = self.hook.settings.workspace
         if expected is not None:
-            guards.check_workspace(self.hook.client, expected)
+            deletes.check_workspace(self.hook.client, expected)

@@ -6,22 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import counts, guards
 from airflow_provider_tinybird.api.import_options import ImportOptions
 from airflow_provider_tinybird.api.models import ImportMode
-from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.counts import import_id
+from airflow_provider_tinybird.arguments import rows_bound
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, import_xcom
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.policies import deletes
+from airflow_provider_tinybird.policies import row_counts as counts
+from airflow_provider_tinybird.policies.quarantine import Load
+from airflow_provider_tinybird.policies.row_counts import import_id
 from airflow_provider_tinybird.policies.target_rows import Before, Written
-from airflow_provider_tinybird.quarantine import Load
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.api.job import Job
-    from airflow_provider_tinybird.counts import RowCounts
-    from airflow_provider_tinybird.jobs import Rules
+    from airflow_provider_tinybird.api.models import Job
+    from airflow_provider_tinybird.jobs.watch import Rules
+    from airflow_provider_tinybird.policies.row_counts import RowCounts
 
 
 class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, TinybirdJobOperator):
@@ -85,13 +86,13 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator
         self.check_workspace(destroys=self._replaces)
         if not self._replaces:
             return {}
-        return guards.Facts.of_attempt(earlier, guards.count_rows(self.hook.client, self.datasource)).as_json()
+        return deletes.Facts.of_attempt(earlier, deletes.count_rows(self.hook.client, self.datasource)).as_json()
 
     def facts_after(self, job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Count the rows that are there after a replace."""
         if not self._replaces:
             return {}
-        after = guards.count_rows(self.hook.client, self.datasource)
+        after = deletes.count_rows(self.hook.client, self.datasource)
         return {"rows_before": facts.get("rows_before"), "rows_after": after}
 
     def job_result(self, job: Job) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class TinybirdImportOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator
                 import_ids=(import_id(job),),
             )
         )
-        guards.check_rows_written(
+        deletes.check_rows_written(
             counts.rows, rows_bound("min_rows", self.min_rows), self.datasource, replaces=self._replaces
         )
 
@@ -196,7 +197,7 @@ class TinybirdFileImportOperator(TinybirdImportOperator):
         )
         way_out = "min_rows=0 says that no rows are fine, min_rows=1 that they never are."
         if has_rows:
-            raise guards.TooFewRowsError(
+            raise deletes.TooFewRowsError(
                 f"The file has rows, and {nothing}. Its line ends or its delimiter may have been guessed wrong: give dialect_new_line "
                 f"(such as '\\r') and dialect_delimiter for CSV, or look at the file. {way_out}"
             )

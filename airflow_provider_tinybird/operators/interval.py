@@ -7,35 +7,35 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from airflow_provider_tinybird import counts, jobs, submissions
 from airflow_provider_tinybird._compat import AirflowSkipException, task_state_store
 from airflow_provider_tinybird.api import datasources
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.dependencies import get_dependencies
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
-from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import Datasource, ImportMode
+from airflow_provider_tinybird.api.models import Datasource, ImportMode, Job
 from airflow_provider_tinybird.api.query import sql as query
-from airflow_provider_tinybird.durable import Attempt, Memory, OnUnknown, Starter
-from airflow_provider_tinybird.files import file_format, file_to_send
-from airflow_provider_tinybird.intervals import Interval, quoted, time_column
+from airflow_provider_tinybird.files.local_or_remote import file_format, file_to_send
+from airflow_provider_tinybird.jobs import submissions, watch
+from airflow_provider_tinybird.jobs.start import Attempt, Memory, OnUnknown, Starter
+from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.loads import OnNarrowing, gate_of
-from airflow_provider_tinybird.loads.breaks import note_nothing_sent
-from airflow_provider_tinybird.loads.parquet import check_file
-from airflow_provider_tinybird.moments import moment
+from airflow_provider_tinybird.loads.events.breaks import note_nothing_sent
+from airflow_provider_tinybird.loads.files import Limits, Rows, SpooledFile, spooled, target_columns
+from airflow_provider_tinybird.loads.files.interval_scan import Seen
+from airflow_provider_tinybird.loads.files.interval_swap import Replaced
+from airflow_provider_tinybird.loads.files.parquet import check_file
 from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, clear_failure
 from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
 from airflow_provider_tinybird.operators.series import TinybirdSeriesOperator
-from airflow_provider_tinybird.partitions import KeyValues, is_aligned, partition_key, partitions_of
+from airflow_provider_tinybird.policies import row_counts
+from airflow_provider_tinybird.policies.quarantine import Load
 from airflow_provider_tinybird.policies.target_rows import keeps_every_row
-from airflow_provider_tinybird.quarantine import Load
-from airflow_provider_tinybird.spool import Limits, Rows, SpooledFile, spooled, target_columns
-from airflow_provider_tinybird.spool.replaced import Replaced
-from airflow_provider_tinybird.spool.seen import Seen
-from airflow_provider_tinybird.submissions import Submission
+from airflow_provider_tinybird.timespans.intervals import Interval, quoted, time_column
+from airflow_provider_tinybird.timespans.partitions import KeyValues, is_aligned, partition_key, partitions_of
+from airflow_provider_tinybird.timespans.timestamps import moment
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -244,7 +244,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
                 ", ".join(found.incompatible_datasources),
             )
 
-    def _let_others_end(self, rules: jobs.Rules) -> None:
+    def _let_others_end(self, rules: watch.Rules) -> None:
         """Wait for imports and deletes of the data source: of an attempt that was killed, or of others."""
         for kind in ("import", "delete_data"):
             for job in self.hook.send(jobs_api.list_jobs(kind=kind)):
@@ -255,7 +255,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
     # The replace
 
     def _replace(
-        self, context: Context, datasource: Datasource, interval: Interval, rules: jobs.Rules
+        self, context: Context, datasource: Datasource, interval: Interval, rules: watch.Rules
     ) -> dict[str, Any]:
         key = partition_key(datasource)
         seen = Seen(interval, KeyValues(key) if key else None, target_columns(datasource))
@@ -340,11 +340,11 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         partitions = partitions_of(self.hook.client, seen.keys) if seen.keys else None
         return plan.with_rows(seen.inside, is_exact=not bad, partitions=partitions)
 
-    def _import(self, context: Context, submission: Submission, plan: Replaced, rules: jobs.Rules) -> dict[str, Any]:
+    def _import(self, context: Context, submission: Submission, plan: Replaced, rules: watch.Rules) -> dict[str, Any]:
         self.log.info("Replacing the rows of '%s' where %s.", self.datasource, plan.condition)
         return self._run_job(context, submission, plan, rules)
 
-    def _run_job(self, context: Context, submission: Submission, plan: Replaced, rules: jobs.Rules) -> dict[str, Any]:
+    def _run_job(self, context: Context, submission: Submission, plan: Replaced, rules: watch.Rules) -> dict[str, Any]:
         # Everything here can be done twice, so that a retry does all of it anew and takes up nothing.
         starter = Starter(
             client=self.hook.client,
@@ -355,12 +355,12 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         self.leave_link(context, started.job)
         return self._go_on(context, plan, self.wait_for_job(started, rules, plan.as_json()), rules)
 
-    def _go_on(self, context: Context, plan: Replaced, job: Job, rules: jobs.Rules) -> dict[str, Any]:
+    def _go_on(self, context: Context, plan: Replaced, job: Job, rules: watch.Rules) -> dict[str, Any]:
         """Do what comes after a job: after the import the clean-up, after the clean-up the end."""
         if plan.is_imported:
             return self._verified(plan.with_deleted(job.rows_affected or 0))
-        found = counts.of_import(self.hook.client, job)
-        plan = plan.imported(job.id, found, counts.import_id(job))
+        found = row_counts.of_import(self.hook.client, job)
+        plan = plan.imported(job.id, found, row_counts.import_id(job))
         left = self._left_over(plan) if plan.left_over else 0
         if not left:
             return self._verified(plan)
@@ -411,7 +411,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             self.judge_quarantine(load)
         return plan.as_xcom(found)
 
-    def _nothing(self, context: Context, plan: Replaced, rules: jobs.Rules) -> dict[str, Any]:
+    def _nothing(self, context: Context, plan: Replaced, rules: watch.Rules) -> dict[str, Any]:
         if self.on_empty == "fail":
             raise EmptyIntervalError(
                 f"There are no rows for the interval where {plan.condition}. Nothing was changed. on_empty='delete' deletes what is there, "

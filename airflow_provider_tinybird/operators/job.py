@@ -10,25 +10,28 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from airflow_provider_tinybird import deadlines, jobs, outcomes, slots
 from airflow_provider_tinybird._compat import conf, task_state_store
 from airflow_provider_tinybird.api.answers import is_quota_text
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import JobLostError, JobOutOfSightError, JobQuotaError, TinybirdError
-from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.api.models import Job
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.api.retry import RetryPolicy
 from airflow_provider_tinybird.api.settings import Settings
-from airflow_provider_tinybird.counts import RowCounts
-from airflow_provider_tinybird.durable import OnUnknown, Started, Starter
+from airflow_provider_tinybird.api.wording import duration, rows
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.jobs import outcome as outcomes
+from airflow_provider_tinybird.jobs import slots
+from airflow_provider_tinybird.jobs import watch as jobs
+from airflow_provider_tinybird.jobs.start import OnUnknown, Started, Starter
+from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.operators.base import clear_failure, memory_of, seconds
 from airflow_provider_tinybird.operators.writers import TinybirdWriterOperator
+from airflow_provider_tinybird.policies.row_counts import RowCounts
 from airflow_provider_tinybird.policies.target_rows import Before, Written
-from airflow_provider_tinybird.submissions import Submission
+from airflow_provider_tinybird.timespans import deadlines
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
-from airflow_provider_tinybird.wording import duration, rows
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context

@@ -8,24 +8,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import guards, jobs, submissions
 from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import ImportMode
-from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.durable import CLOCK_SLACK, Attempt
+from airflow_provider_tinybird.arguments import rows_bound
+from airflow_provider_tinybird.jobs import submissions, watch
+from airflow_provider_tinybird.jobs.start import CLOCK_SLACK, Attempt
+from airflow_provider_tinybird.jobs.submissions import import_mode
 from airflow_provider_tinybird.loads import LoadMemory, LoadResult, NotEnoughRowsError
-from airflow_provider_tinybird.loads.breaks import note_nothing_sent
+from airflow_provider_tinybird.loads.events.breaks import note_nothing_sent
+from airflow_provider_tinybird.loads.files import FilesMemory, Ledger, Rows, text_of
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.empty import nothing_to_load
 from airflow_provider_tinybird.operators.interval import TinybirdReplaceIntervalOperator
 from airflow_provider_tinybird.operators.load_files import FilesOperator
 from airflow_provider_tinybird.operators.writers import events_written
-from airflow_provider_tinybird.quarantine import Load
-from airflow_provider_tinybird.spool import FilesMemory, Ledger, Rows, text_of
-from airflow_provider_tinybird.submissions import import_mode
+from airflow_provider_tinybird.policies import deletes
+from airflow_provider_tinybird.policies.quarantine import Load
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -160,7 +161,7 @@ class TinybirdLoadOperator(FilesOperator):
                 return self._result(ledger, rules.started_at)
             return self._load(context, self._rows(), ledger, rules)
 
-    def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
+    def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: watch.Rules) -> dict[str, Any]:
         ledger = self.load_files(context, rows, ledger, rules)
         return self._result(ledger, rules.started_at) if ledger.files else self._nothing(context, ledger, rules)
 
@@ -168,7 +169,7 @@ class TinybirdLoadOperator(FilesOperator):
         """Begin again with the replace; what the first attempt found before it is kept."""
         before = ledger.rows_before
         if before is None:
-            before = guards.count_rows(self.hook.client, self.datasource)
+            before = deletes.count_rows(self.hook.client, self.datasource)
         return Ledger(target=ledger.target, max_tries=ledger.max_tries, rows_before=before)
 
     # What goes which way
@@ -242,7 +243,7 @@ class TinybirdLoadOperator(FilesOperator):
         self.log.info("%d rows are in data source '%s'.", sent.successful_rows, self.datasource)
         self._judge(sent.successful_rows, sent.quarantined_rows, 0, time.monotonic() - began)
         if least is not None and sent.successful_rows + sent.quarantined_rows:
-            guards.check_rows_written(sent.successful_rows, least, self.datasource, replaces=False)
+            deletes.check_rows_written(sent.successful_rows, least, self.datasource, replaces=False)
         self.judge_target(before, events_written(sent))
         return {
             "via": "events",
@@ -264,7 +265,7 @@ class TinybirdLoadOperator(FilesOperator):
         )
         self.judge_quarantine(load)
 
-    def _let_earlier_imports_end(self, attempt: Attempt, rules: jobs.Rules) -> None:
+    def _let_earlier_imports_end(self, attempt: Attempt, rules: watch.Rules) -> None:
         """Wait for imports of earlier attempts: rows that they append after the replace would be there twice."""
         since = attempt.first_started_at - CLOCK_SLACK
         for job in self.hook.send(jobs_api.list_jobs(kind="import")):
@@ -277,7 +278,7 @@ class TinybirdLoadOperator(FilesOperator):
 
     # Without rows, and at the end
 
-    def _nothing(self, context: Context, ledger: Ledger, rules: jobs.Rules) -> dict[str, Any]:
+    def _nothing(self, context: Context, ledger: Ledger, rules: watch.Rules) -> dict[str, Any]:
         empty = {"via": "files", "rows": 0, "files": 0, "bytes": 0, "job_ids": []}
         least = rows_bound("min_rows", self.min_rows)
         if least and self.on_empty in (None, "success"):
@@ -303,7 +304,7 @@ class TinybirdLoadOperator(FilesOperator):
             return empty | self._rows_around(ledger)
         submission = submissions.delete_rows(self.datasource, self.replace_condition, lightweight=False)
         started = self.start_job(self._starter(context), submission, rules)
-        outcome = jobs.watch_job(self.hook.client, jobs.Watch(started.job.id, self.rules_of(started, rules)))
+        outcome = watch.watch_job(self.hook.client, watch.Watch(started.job.id, self.rules_of(started, rules)))
         if outcome is None:  # only with a patience
             raise AssertionError("the watch ended without an outcome")
         job = self._job_done(outcome)
@@ -317,7 +318,7 @@ class TinybirdLoadOperator(FilesOperator):
         )
         least = rows_bound("min_rows", self.min_rows)
         if least is not None:
-            guards.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)
+            deletes.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)
         self._tell_what_was_left_out(ledger)
         return {
             "via": "files",
@@ -334,7 +335,7 @@ class TinybirdLoadOperator(FilesOperator):
         """Count behind a replace by condition: Tinybird counts rows as written that it leaves out, since they do not match."""
         if self.replace_condition is None or not ledger.written:
             return
-        found = guards.count_matching(self.hook.client, self.datasource, self.replace_condition)
+        found = deletes.count_matching(self.hook.client, self.datasource, self.replace_condition)
         if found is not None and found < ledger.written:
             self.log.warning(
                 "%d rows were written, and replace_condition holds for %d rows of '%s' now: Tinybird leaves out rows that do not match it. "
@@ -351,7 +352,7 @@ class TinybirdLoadOperator(FilesOperator):
     def _rows_around(self, ledger: Ledger) -> dict[str, Any]:
         if self.mode == ImportMode.APPEND.value:
             return {}
-        return {"rows_before": ledger.rows_before, "rows_after": guards.count_rows(self.hook.client, self.datasource)}
+        return {"rows_before": ledger.rows_before, "rows_after": deletes.count_rows(self.hook.client, self.datasource)}
 
     @contextmanager
     def _clear_source(self) -> Iterator[None]:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird import counts, jobs, submissions
 from airflow_provider_tinybird._compat import task_state_store
 from airflow_provider_tinybird.api.errors import (
     InvalidInputError,
@@ -19,11 +18,11 @@ from airflow_provider_tinybird.api.errors import (
     TinybirdError,
     UnreadableAnswerError,
 )
-from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import Datasource, ImportMode
-from airflow_provider_tinybird.arrivals import Arrival, ReplacedRowsMissingError
-from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.durable import Started, Starter
+from airflow_provider_tinybird.api.models import Datasource, ImportMode, Job
+from airflow_provider_tinybird.arguments import rows_bound
+from airflow_provider_tinybird.jobs import submissions
+from airflow_provider_tinybird.jobs import watch as jobs
+from airflow_provider_tinybird.jobs.start import Started, Starter
 from airflow_provider_tinybird.loads import (
     LoadInterruptedError,
     MissingDatasourceError,
@@ -33,17 +32,8 @@ from airflow_provider_tinybird.loads import (
     gate_of,
     look_up,
 )
-from airflow_provider_tinybird.loads.breaks import note_nothing_sent
-from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError, check_values
-from airflow_provider_tinybird.operators.base import attempt_of
-from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
-from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
-from airflow_provider_tinybird.operators.job import INLINE_SECONDS
-from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
-from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
-from airflow_provider_tinybird.policies.target_rows import Before, Written
-from airflow_provider_tinybird.quarantine import Load
-from airflow_provider_tinybird.spool import (
+from airflow_provider_tinybird.loads.events.breaks import note_nothing_sent
+from airflow_provider_tinybird.loads.files import (
     FilesMemory,
     Ledger,
     Limits,
@@ -55,6 +45,17 @@ from airflow_provider_tinybird.spool import (
     spooled,
     target_columns,
 )
+from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError, check_values
+from airflow_provider_tinybird.operators.base import attempt_of
+from airflow_provider_tinybird.operators.callables import unwrapped, wrapped
+from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
+from airflow_provider_tinybird.operators.job import INLINE_SECONDS
+from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOperator
+from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
+from airflow_provider_tinybird.policies import row_counts
+from airflow_provider_tinybird.policies.quarantine import Load
+from airflow_provider_tinybird.policies.row_accounting import Arrival, ReplacedRowsMissingError
+from airflow_provider_tinybird.policies.target_rows import Before, Written
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -181,15 +182,15 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         sent = ledger.sent
         if sent is None:
             raise AssertionError("no file was sent")
-        found = counts.of_import(self.hook.client, job)
+        found = row_counts.of_import(self.hook.client, job)
         if found.rows is not None:
             self.log.info("Done: %s. It wrote %d of %d rows.", job, found.rows, sent.rows)
         arrival = Arrival(datasource=self.datasource, job=job, sent=sent.rows, counts=found)
-        noted = ledger.is_in(job.id, found, counts.import_id(job))
+        noted = ledger.is_in(job.id, found, row_counts.import_id(job))
         memory.remember(noted)
         way_out = self._way_out(noted, is_last=sent.is_last)
         arrival = arrival.with_quarantine(self.hook.client, self.quarantine_policy(), "" if sent.is_last else way_out)
-        noted = ledger.is_in(job.id, arrival.counts, counts.import_id(job))
+        noted = ledger.is_in(job.id, arrival.counts, row_counts.import_id(job))
         memory.remember(noted)
         try:
             arrival.check(self._replaces, way_out)

@@ -6,24 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import counts, guards, submissions
 from airflow_provider_tinybird.api import pipes
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.api.models import EndpointFormat
 from airflow_provider_tinybird.api.pipes import CopyMode
-from airflow_provider_tinybird.bounds import rows_bound
-from airflow_provider_tinybird.counts import RowCounts, of_copy
+from airflow_provider_tinybird.arguments import rows_bound
+from airflow_provider_tinybird.jobs import submissions
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
 from airflow_provider_tinybird.operators.guards import TinybirdGuardedOperator
 from airflow_provider_tinybird.operators.job import TinybirdJobOperator, job_xcom
 from airflow_provider_tinybird.operators.ranges import TinybirdCopyRangeOperator
-from airflow_provider_tinybird.policies import target_rows
+from airflow_provider_tinybird.policies import deletes, target_rows
+from airflow_provider_tinybird.policies import row_counts as counts
+from airflow_provider_tinybird.policies.row_counts import RowCounts, of_copy
 from airflow_provider_tinybird.policies.target_rows import Before, Written
-from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
+from airflow_provider_tinybird.results.xcom import query_xcom, raw_xcom, write_result
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.api.job import Job
+    from airflow_provider_tinybird.api.models import Job
 
 __all__ = [
     "TinybirdCopyOperator",
@@ -96,7 +97,7 @@ class TinybirdCopyOperator(TinybirdGuardedOperator, TinybirdJobOperator):
         found = counts.of_copy(self.hook.client, job)
         if found.rows is None and self.min_rows is not None and job.datasource and self.mode == CopyMode.REPLACE:
             # Tinybird's log is late, or not for this token. After a replace, what is there is what was written.
-            return RowCounts(rows=guards.count_rows(self.hook.client, job.datasource))
+            return RowCounts(rows=deletes.count_rows(self.hook.client, job.datasource))
         return found
 
     def before_submit(self, earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:  # noqa: ARG002
@@ -121,7 +122,7 @@ class TinybirdCopyOperator(TinybirdGuardedOperator, TinybirdJobOperator):
 
     def check_rows(self, job: Job, counts: RowCounts) -> None:
         """See that it wrote as many rows as was expected."""
-        guards.check_rows_written(
+        deletes.check_rows_written(
             counts.rows,
             rows_bound("min_rows", self.min_rows),
             job.datasource or f"the target of {self.pipe}",

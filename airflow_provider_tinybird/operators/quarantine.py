@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import quarantine, questions
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.bounds import fraction_bound, rows_bound
+from airflow_provider_tinybird.arguments import fraction_bound, rows_bound
+from airflow_provider_tinybird.conditions import checks
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
-from airflow_provider_tinybird.quarantine import Load, QuarantinedRowsError, QuarantinePolicy
+from airflow_provider_tinybird.policies import quarantine
+from airflow_provider_tinybird.policies.quarantine import Load, QuarantinedRowsError, QuarantinePolicy
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
@@ -124,7 +125,7 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
                 raise InvalidInputError(
                     "max_fraction needs column: the time by which the rows of the window are counted."
                 )
-            question = questions.clean_quarantine(
+            question = checks.clean_quarantine(
                 self.datasource, start=self.start, end=self.end, condition=self.condition
             )
             found = question.judge(self.hook.send(question.call))
@@ -144,7 +145,7 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
                 )
             return result
 
-    def _good_rows(self, question: questions.QuarantineQuestion) -> int:
-        window = questions.window_of(str(self.column), question.start, question.end)
-        sql = f"SELECT count() AS rows_found FROM {questions.table(self.datasource)} WHERE {window}"  # noqa: S608
+    def _good_rows(self, question: checks.QuarantineQuestion) -> int:
+        window = checks.window_of(str(self.column), question.start, question.end)
+        sql = f"SELECT count() AS rows_found FROM {checks.table(self.datasource)} WHERE {window}"  # noqa: S608
         return self.hook.send(query.sql(sql).then(lambda found: int(found.data[0]["rows_found"])))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.operators.base import TinybirdOperator, clear_failure
-from airflow_provider_tinybird.results import query_xcom, raw_xcom, write_result
+from airflow_provider_tinybird.results.xcom import query_xcom, raw_xcom, write_result
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context

@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_tinybird import jobs, submissions
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.durable import OnUnknown
-from airflow_provider_tinybird.moments import moment
+from airflow_provider_tinybird.jobs import submissions, watch
+from airflow_provider_tinybird.jobs.backfill import Pause, Plan, Progress, RangeRun
+from airflow_provider_tinybird.jobs.outcome import left_before
+from airflow_provider_tinybird.jobs.slots import SlotEvent
+from airflow_provider_tinybird.jobs.start import OnUnknown
 from airflow_provider_tinybird.operators.base import clear_failure, memory_of, seconds
 from airflow_provider_tinybird.operators.job import CANCEL_POLICY, INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
-from airflow_provider_tinybird.outcomes import left_before
-from airflow_provider_tinybird.ranges import Pause, Plan, Progress, RangeRun
-from airflow_provider_tinybird.slots import SlotEvent
+from airflow_provider_tinybird.timespans.timestamps import moment
+from airflow_provider_tinybird.timespans.windows import Window, cut, length
 from airflow_provider_tinybird.triggers.ranges import TinybirdAnyJobTrigger
 from airflow_provider_tinybird.triggers.slots import TinybirdSlotTrigger
-from airflow_provider_tinybird.windows import Window, cut, length
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.api.job import Job
+    from airflow_provider_tinybird.api.models import Job
 
 _KINDS = ("copy", "sink")
 
@@ -157,7 +157,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
         self._cancelled_job_ids.update(job_ids)
         # A client of its own: the signal may have interrupted the other one while it held a lock.
         with Client(self.hook.settings, policy=CANCEL_POLICY) as client:
-            for said in jobs.cancel_all(client, job_ids):
+            for said in watch.cancel_all(client, job_ids):
                 self.log.info("%s", said)
 
     def _run(self, context: Context, progress: Progress, *, ends_at: float) -> dict[str, Any]:

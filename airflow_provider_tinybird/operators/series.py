@@ -7,13 +7,14 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird import jobs, slots
 from airflow_provider_tinybird.api.errors import JobQuotaError, RateLimitedError, TinybirdError
-from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.durable import Started, Starter
+from airflow_provider_tinybird.api.models import Job
+from airflow_provider_tinybird.jobs import slots
+from airflow_provider_tinybird.jobs import watch as jobs
+from airflow_provider_tinybird.jobs.outcome import Ending, Outcome, left_before
+from airflow_provider_tinybird.jobs.start import Started, Starter
+from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
-from airflow_provider_tinybird.outcomes import Ending, Outcome, left_before
-from airflow_provider_tinybird.submissions import Submission
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
 if TYPE_CHECKING:

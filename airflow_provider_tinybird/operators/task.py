@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_tinybird.given import GivenArguments
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.links.tinybird import LinkedTask
+from airflow_provider_tinybird.operators.given import GivenArguments
 
 if TYPE_CHECKING:
     import jinja2

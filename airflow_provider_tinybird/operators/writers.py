@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_provider_tinybird.durable import Memory
+from airflow_provider_tinybird.jobs.start import Memory
 from airflow_provider_tinybird.loads import LoadMemory, LoadResult
 from airflow_provider_tinybird.operators.base import TinybirdOperator
 from airflow_provider_tinybird.policies import target_rows

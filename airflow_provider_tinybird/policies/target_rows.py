@@ -16,16 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_provider_tinybird import deadlines
 from airflow_provider_tinybird.api import datasources, dependencies, pipes, query
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.api.job import Job
-from airflow_provider_tinybird.api.models import Datasource
+from airflow_provider_tinybird.api.models import Datasource, Job
 from airflow_provider_tinybird.api.sqltext import identifier, literal
-from airflow_provider_tinybird.guards import TooFewRowsError
-from airflow_provider_tinybird.wording import rows
+from airflow_provider_tinybird.api.wording import rows
+from airflow_provider_tinybird.policies.deletes import TooFewRowsError
+from airflow_provider_tinybird.timespans import deadlines
 
 log = logging.getLogger(__name__)
 

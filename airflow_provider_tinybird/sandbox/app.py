@@ -14,7 +14,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from airflow_provider_tinybird.sandbox import (
+from airflow_provider_tinybird.sandbox.http.auth import Token
+from airflow_provider_tinybird.sandbox.http.errors import ApiError, EngineError, of_engine
+from airflow_provider_tinybird.sandbox.http.faults import with_faults
+from airflow_provider_tinybird.sandbox.http.gate import with_gate
+from airflow_provider_tinybird.sandbox.http.web import Answer, Body, Call, error_answer
+from airflow_provider_tinybird.sandbox.routes import (
     alter,
     analyze,
     connectors,
@@ -28,28 +33,23 @@ from airflow_provider_tinybird.sandbox import (
     events,
     explain,
     imports,
-    jobs_api,
+    jobs,
     local,
     nodes,
     organizations,
     page,
-    pages,
     pipes,
     populate,
-    setups,
+    publish,
     sink,
     sql,
     sql_tools,
     tags,
-    tokens_api,
+    tokens,
     variables,
 )
-from airflow_provider_tinybird.sandbox.auth import Token
-from airflow_provider_tinybird.sandbox.box import Sandbox
-from airflow_provider_tinybird.sandbox.errors import ApiError, EngineError, of_engine
-from airflow_provider_tinybird.sandbox.faults import with_faults
-from airflow_provider_tinybird.sandbox.gate import with_gate
-from airflow_provider_tinybird.sandbox.web import Answer, Body, Call, error_answer
+from airflow_provider_tinybird.sandbox.routes import status as pages
+from airflow_provider_tinybird.sandbox.workspace.sandbox import Sandbox
 
 Handler = Callable[[Sandbox, Call], Answer]
 
@@ -81,12 +81,12 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v0/auth", pages.auth),
     ("GET", "/v0/workspace", pages.workspace),
     ("GET", "/v1/workspace", pages.workspace_v1),
-    ("GET", "/v0/tokens", tokens_api.list_tokens),
-    ("POST", "/v0/tokens", tokens_api.create_token),
-    ("GET", "/v0/tokens/{name}", tokens_api.get_token),
-    ("PUT", "/v0/tokens/{name}", tokens_api.update_token),
-    ("DELETE", "/v0/tokens/{name}", tokens_api.delete_token),
-    ("POST", "/v0/tokens/{name}/refresh", tokens_api.refresh_token),
+    ("GET", "/v0/tokens", tokens.list_tokens),
+    ("POST", "/v0/tokens", tokens.create_token),
+    ("GET", "/v0/tokens/{name}", tokens.get_token),
+    ("PUT", "/v0/tokens/{name}", tokens.update_token),
+    ("DELETE", "/v0/tokens/{name}", tokens.delete_token),
+    ("POST", "/v0/tokens/{name}/refresh", tokens.refresh_token),
     ("GET", "/v0/variables", variables.list_variables),
     ("POST", "/v0/variables", variables.create_variable),
     ("GET", "/v0/variables/{name}", variables.get_variable),
@@ -116,10 +116,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/datasources/{name}/delete", deletes.delete_v1),
     ("POST", "/v1/datasources/{name}/append", imports.append_v1),
     ("POST", "/v1/datasources/{name}/replace", imports.replace_v1),
-    ("GET", "/v0/jobs", jobs_api.list_jobs),
-    ("GET", "/v0/jobs/{id}", jobs_api.get_job),
-    ("POST", "/v0/jobs/{id}/cancel", jobs_api.cancel_job),
-    ("POST", "/v0/jobs/{id}/retry", jobs_api.retry_job),
+    ("GET", "/v0/jobs", jobs.list_jobs),
+    ("GET", "/v0/jobs/{id}", jobs.get_job),
+    ("POST", "/v0/jobs/{id}/cancel", jobs.cancel_job),
+    ("POST", "/v0/jobs/{id}/retry", jobs.retry_job),
     ("POST", "/v0/events", events.send_events),
     ("GET", "/v0/pipes", pipes.list_pipes),
     ("POST", "/v0/pipes", pipes.create_pipe),
@@ -142,11 +142,11 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v0/pipes/{name}/nodes/{node}/endpoint", nodes.publish),
     ("DELETE", "/v0/pipes/{name}/nodes/{node}/endpoint", nodes.unpublish),
     ("DELETE", "/v0/pipes/{name}/nodes/{node}/materialization", nodes.unlink),
-    ("POST", "/v0/pipes/{name}/nodes/{node}/copy", setups.create_copy),
-    ("PUT", "/v0/pipes/{name}/nodes/{node}/copy", setups.update_copy),
-    ("DELETE", "/v0/pipes/{name}/nodes/{node}/copy", setups.remove_copy),
-    ("POST", "/v0/pipes/{name}/nodes/{node}/sink", setups.create_sink),
-    ("DELETE", "/v0/pipes/{name}/nodes/{node}/sink", setups.remove_sink),
+    ("POST", "/v0/pipes/{name}/nodes/{node}/copy", publish.create_copy),
+    ("PUT", "/v0/pipes/{name}/nodes/{node}/copy", publish.update_copy),
+    ("DELETE", "/v0/pipes/{name}/nodes/{node}/copy", publish.remove_copy),
+    ("POST", "/v0/pipes/{name}/nodes/{node}/sink", publish.create_sink),
+    ("DELETE", "/v0/pipes/{name}/nodes/{node}/sink", publish.remove_sink),
     ("POST", "/v0/pipes/{name}/copy", copies.run_copy),
     ("POST", "/v0/pipes/{name}/copy/pause", copies.pause),
     ("POST", "/v0/pipes/{name}/copy/resume", copies.resume),

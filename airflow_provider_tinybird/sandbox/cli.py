@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from airflow_provider_tinybird.sandbox.box import Sandbox
+    from airflow_provider_tinybird.sandbox.workspace.sandbox import Sandbox
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7181
@@ -201,7 +201,7 @@ def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> 
     import uvicorn
 
     from airflow_provider_tinybird.sandbox.app import make_app
-    from airflow_provider_tinybird.sandbox.faults import Protocol
+    from airflow_provider_tinybird.sandbox.http.faults import Protocol
 
     box = _open(options, data)
     try:
@@ -228,8 +228,8 @@ def _serve(options: argparse.Namespace, listener: socket.socket, data: Path) -> 
 
 
 def _open(options: argparse.Namespace, data: Path) -> Sandbox:
-    from airflow_provider_tinybird.sandbox.box import Options, Sandbox
-    from airflow_provider_tinybird.sandbox.errors import EngineError
+    from airflow_provider_tinybird.sandbox.http.errors import EngineError
+    from airflow_provider_tinybird.sandbox.workspace.sandbox import Options, Sandbox
 
     settings = Options(
         data=data.resolve(),
@@ -257,8 +257,8 @@ def _open(options: argparse.Namespace, data: Path) -> Sandbox:
 
 
 def _load(box: Sandbox, project: Path) -> None:
-    from airflow_provider_tinybird.sandbox.datafile import DatafileError
-    from airflow_provider_tinybird.sandbox.project import load
+    from airflow_provider_tinybird.sandbox.datafiles.datafile import DatafileError
+    from airflow_provider_tinybird.sandbox.workspace.project import load
 
     try:
         load(box, project)
@@ -267,8 +267,8 @@ def _load(box: Sandbox, project: Path) -> None:
 
 
 def _ask_for_faults(box: Sandbox, file: Path | None) -> None:
-    from airflow_provider_tinybird.sandbox.errors import ApiError
-    from airflow_provider_tinybird.sandbox.faults_file import ask_for
+    from airflow_provider_tinybird.sandbox.http.errors import ApiError
+    from airflow_provider_tinybird.sandbox.workspace.faults_file import ask_for
 
     try:
         ask_for(box)

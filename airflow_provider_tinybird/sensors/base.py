@@ -11,7 +11,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import conditions, deadlines
 from airflow_provider_tinybird._compat import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -21,16 +20,18 @@ from airflow_provider_tinybird._compat import (
     conf,
 )
 from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.conditions import WaitTimeoutError
+from airflow_provider_tinybird.conditions import wait
+from airflow_provider_tinybird.conditions.wait import WaitTimeoutError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.jobs.outcome import left_before
 from airflow_provider_tinybird.operators.job import BOUNCES, TRIGGER_SLACK
 from airflow_provider_tinybird.operators.task import TinybirdTask
-from airflow_provider_tinybird.outcomes import left_before
+from airflow_provider_tinybird.timespans import deadlines
 from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.questions import Question
+    from airflow_provider_tinybird.conditions.checks import Question
 
 
 class PunctualSensor(BaseSensorOperator):
@@ -153,9 +154,9 @@ class TinybirdConditionSensor(TinybirdTask, PunctualSensor):
         )
 
     @cached_property
-    def _wait(self) -> conditions.Wait:
+    def _wait(self) -> wait.Wait:
         # The sensor's own timeout ends the wait, so that it has no end of its own here.
-        return conditions.Wait(
+        return wait.Wait(
             self.question(),
             poll_interval=self.poke_interval,
             deadline=math.inf,
@@ -167,15 +168,15 @@ class TinybirdConditionSensor(TinybirdTask, PunctualSensor):
         """Look once."""
         if self._wait.must_wait:
             return PokeReturnValue(is_done=False)
-        finding = conditions.look(self.hook.client, self._wait, ends_at=deadlines.looks_end(self.deadline(context)))
+        finding = wait.look(self.hook.client, self._wait, ends_at=deadlines.looks_end(self.deadline(context)))
         if finding is None:
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=finding.facts_or_error())
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Take up what the trigger found, as the other modes would have."""
-        finding = conditions.Finding.from_payload(event)
-        if finding.ending is conditions.Ending.LOST:
+        finding = wait.Finding.from_payload(event)
+        if finding.ending is wait.Ending.LOST:
             return self.look_here(context, event, finding.message, self._defer)
         return finding.facts_or_error()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 
-from airflow_provider_tinybird import questions
+from airflow_provider_tinybird.conditions import checks
 from airflow_provider_tinybird.operators.base import seconds
 from airflow_provider_tinybird.sensors.base import TinybirdConditionSensor
 
@@ -50,12 +50,12 @@ class TinybirdFreshnessSensor(TinybirdConditionSensor):
         self.max_age = max_age
         self.condition = condition
 
-    def question(self) -> questions.SqlQuestion:
+    def question(self) -> checks.SqlQuestion:
         """Ask for the newest value."""
         at_least, max_age = self.at_least, self.max_age
         if isinstance(at_least, timedelta) and max_age is None:
             at_least, max_age = None, at_least
-        return questions.freshness(
+        return checks.freshness(
             self.datasource,
             self.column,
             at_least=at_least,
@@ -88,10 +88,10 @@ class TinybirdRowsSensor(TinybirdConditionSensor):
         self.condition = condition
         self.min_rows = min_rows
 
-    def question(self) -> questions.SqlQuestion:
+    def question(self) -> checks.SqlQuestion:
         """Ask for the number of rows."""
-        min_rows = questions.row_count(self.min_rows, "min_rows")
-        return questions.enough_rows(self.datasource, min_rows=min_rows, condition=self.condition)
+        min_rows = checks.row_count(self.min_rows, "min_rows")
+        return checks.enough_rows(self.datasource, min_rows=min_rows, condition=self.condition)
 
 
 class TinybirdSqlSensor(TinybirdConditionSensor):
@@ -113,9 +113,9 @@ class TinybirdSqlSensor(TinybirdConditionSensor):
         super().__init__(**kwargs)
         self.sql = sql
 
-    def question(self) -> questions.FirstCellQuestion:
+    def question(self) -> checks.FirstCellQuestion:
         """Ask for the first cell."""
-        return questions.FirstCellQuestion(sql=self.sql)
+        return checks.FirstCellQuestion(sql=self.sql)
 
 
 class TinybirdQuarantineSensor(TinybirdConditionSensor):
@@ -155,8 +155,8 @@ class TinybirdQuarantineSensor(TinybirdConditionSensor):
         self.max_rows = max_rows
         self.condition = condition
 
-    def question(self) -> questions.QuarantineQuestion:
+    def question(self) -> checks.QuarantineQuestion:
         """Ask for the rows of the window."""
-        return questions.clean_quarantine(
+        return checks.clean_quarantine(
             self.datasource, start=self.start, end=self.end, max_rows=self.max_rows, condition=self.condition
         )

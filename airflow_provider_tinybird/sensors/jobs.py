@@ -10,7 +10,6 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_tinybird import deadlines, jobs, outcomes, questions
 from airflow_provider_tinybird._compat import (
     AirflowFailException,
     AirflowSensorTimeout,
@@ -19,11 +18,15 @@ from airflow_provider_tinybird._compat import (
     conf,
 )
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
+from airflow_provider_tinybird.conditions import checks
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.moments import moment
+from airflow_provider_tinybird.jobs import outcome as outcomes
+from airflow_provider_tinybird.jobs import watch as jobs
 from airflow_provider_tinybird.operators.job import TRIGGER_SLACK, job_xcom
 from airflow_provider_tinybird.operators.task import TinybirdTask
 from airflow_provider_tinybird.sensors.base import PunctualSensor, TinybirdConditionSensor
+from airflow_provider_tinybird.timespans import deadlines
+from airflow_provider_tinybird.timespans.timestamps import moment
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
 if TYPE_CHECKING:
@@ -197,8 +200,8 @@ class TinybirdCopySucceededSensor(TinybirdConditionSensor):
         self.since = since
         self.fail_on_error = fail_on_error
 
-    def question(self) -> questions.CopyQuestion:
+    def question(self) -> checks.CopyQuestion:
         """Ask for the copies."""
-        return questions.CopyQuestion(
+        return checks.CopyQuestion(
             pipe=self.pipe, since=moment(self.since, "since").isoformat(), fails_with_copy=self.fail_on_error
         )

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import conditions, deadlines, outcomes, questions
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
+from airflow_provider_tinybird.conditions import checks
+from airflow_provider_tinybird.conditions import wait as conditions
 from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
+from airflow_provider_tinybird.jobs import outcome
+from airflow_provider_tinybird.timespans import deadlines
 
 
 class TinybirdConditionTrigger(BaseTrigger):
-    """Asks a question once a poll and sends one :class:`~airflow_provider_tinybird.conditions.Finding` as its event.
+    """Asks a question once a poll and sends one :class:`~airflow_provider_tinybird.conditions.wait.Finding` as its event.
 
     Its arguments are stored by Airflow while a task is deferred, also across upgrades of this package: plain JSON, no
     secrets, and new ones have defaults.
 
     :param tinybird_conn_id: id of the connection.
-    :param question: what is asked, as :mod:`airflow_provider_tinybird.questions` writes it.
+    :param question: what is asked, as :mod:`airflow_provider_tinybird.conditions.checks` writes it.
     :param poll_interval: seconds between two looks.
     :param deadline: moment (seconds since the epoch) after which the wait is over.
     :param started_at: moment at which it began.
@@ -71,11 +74,11 @@ class TinybirdConditionTrigger(BaseTrigger):
             self.log.exception("Waiting broke.")
             message = f"The wait broke off in the triggerer: {redact(f'{type(e).__name__}: {e}')}"
             finding = conditions.Finding(ending=conditions.Ending.LOST, message=message)
-        yield TriggerEvent(outcomes.event(finding.to_payload(), self.resume))
+        yield TriggerEvent(outcome.event(finding.to_payload(), self.resume))
 
     async def _wait(self) -> conditions.Finding:
         wait = conditions.Wait(
-            questions.from_json(self.question),
+            checks.from_json(self.question),
             poll_interval=self.poll_interval,
             deadline=self.deadline,
             started_at=self.started_at,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import deadlines, jobs, outcomes
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.jobs import outcome as outcomes
+from airflow_provider_tinybird.jobs import watch as jobs
+from airflow_provider_tinybird.timespans import deadlines
 
 
 class TinybirdJobTrigger(BaseTrigger):
-    """Waits until a job is over and sends one :class:`~airflow_provider_tinybird.outcomes.Outcome` as its event.
+    """Waits until a job is over and sends one :class:`~airflow_provider_tinybird.jobs.outcome.Outcome` as its event.
 
     Its arguments are stored by Airflow while a task is deferred, also across upgrades of this package: plain JSON, no
     secrets, and new ones have defaults.

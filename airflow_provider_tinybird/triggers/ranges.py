@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-from airflow_provider_tinybird import deadlines, jobs, outcomes, slots
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.api import jobs as jobs_api
 from airflow_provider_tinybird.api.errors import ApiError, TinybirdError
 from airflow_provider_tinybird.api.redact import redact
 from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
+from airflow_provider_tinybird.jobs import outcome, slots, watch
+from airflow_provider_tinybird.timespans import deadlines
 
 
 class TinybirdAnyJobTrigger(BaseTrigger):
@@ -36,7 +37,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
         tinybird_conn_id: str,
         job_ids: list[str],
         until: float,
-        poll_interval: float = jobs.POLL_INTERVAL,
+        poll_interval: float = watch.POLL_INTERVAL,
         cancel_on_kill: bool = True,
         resume: dict[str, Any] | None = None,
     ) -> None:
@@ -71,7 +72,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
         except Exception:
             self.log.exception("Waiting for the jobs broke; the task looks at them itself.")
             message = "waiting for the jobs broke, see the triggerer's log."
-        yield TriggerEvent(outcomes.event(slots.SlotEvent(message=message).to_payload(), self.resume))
+        yield TriggerEvent(outcome.event(slots.SlotEvent(message=message).to_payload(), self.resume))
 
     async def _wait(self) -> str:
         # Beyond the end nobody would cancel the jobs: Airflow's own timeout of the deferral comes soon after.
@@ -86,7 +87,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
                         try:
                             job = await client.send(jobs_api.get_job(job_id), deadline=ends)
                         except TinybirdError as e:
-                            if jobs.is_final(e):
+                            if watch.is_final(e):
                                 return f"job {job_id} cannot be looked at: {redact(str(e))}"
                             if isinstance(e, ApiError) and e.answer.retry_after:
                                 asked = e.answer.retry_after
@@ -106,7 +107,7 @@ class TinybirdAnyJobTrigger(BaseTrigger):
                 deadlines.within(deadlines.closing_ends()),
                 TinybirdHook(self.tinybird_conn_id).async_client() as client,
             ):
-                for said in await asyncio.gather(*(jobs.cancel_async(client, job_id) for job_id in self.job_ids)):
+                for said in await asyncio.gather(*(watch.cancel_async(client, job_id) for job_id in self.job_ids)):
                     self.log.info("%s", said)
         except (
             Exception

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_tinybird import deadlines, jobs, outcomes, slots
 from airflow_provider_tinybird._compat import BaseTrigger, TriggerEvent
 from airflow_provider_tinybird.hooks.rereading import OutOfSightError, rereading_client
+from airflow_provider_tinybird.jobs import outcome, slots, watch
+from airflow_provider_tinybird.timespans import deadlines
 
 
 class TinybirdSlotTrigger(BaseTrigger):
@@ -26,7 +27,7 @@ class TinybirdSlotTrigger(BaseTrigger):
         tinybird_conn_id: str,
         kind: str,
         until: float,
-        poll_interval: float = jobs.POLL_INTERVAL,
+        poll_interval: float = watch.POLL_INTERVAL,
         resume: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -62,4 +63,4 @@ class TinybirdSlotTrigger(BaseTrigger):
         except Exception:
             self.log.exception("Waiting for a free slot broke; the task tries again to start its job.")
             event = slots.SlotEvent(message="waiting for a free slot broke, see the triggerer's log.")
-        yield TriggerEvent(outcomes.event(event.to_payload(), self.resume))
+        yield TriggerEvent(outcome.event(event.to_payload(), self.resume))

@@ -22,7 +22,7 @@ from airflow_provider_tinybird.api import imports  # noqa: E402
 from airflow_provider_tinybird.api.client import Client  # noqa: E402
 from airflow_provider_tinybird.api.models import FileFormat  # noqa: E402
 from airflow_provider_tinybird.api.settings import Settings, Token  # noqa: E402
-from airflow_provider_tinybird.files import file_to_send  # noqa: E402
+from airflow_provider_tinybird.files.local_or_remote import file_to_send  # noqa: E402
 from airflow_provider_tinybird.loads import LoadOptions, send_batches  # noqa: E402
 from airflow_provider_tinybird.ndjson import batches  # noqa: E402
 

@@ -14,8 +14,7 @@ from airflow_provider_tinybird.api import jobs, organizations, query
 from airflow_provider_tinybird.api.body import FileBody
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.api.job import Job, JobStatus
-from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.api.models import FileFormat, Job, JobStatus
 from airflow_provider_tinybird.sandbox import app
 
 Sequence = tuple[Any, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_tinybird.api import imports, jobs, pipes
-from airflow_provider_tinybird.api.job import JobStatus
+from airflow_provider_tinybird.api.models import JobStatus
 from api_cases.case import CSV_, URL, Case, Send, file_of, finished
 
 

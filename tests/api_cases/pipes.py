@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_tinybird.api import datasources, jobs, nodes, pipe_definitions, pipes
-from airflow_provider_tinybird.api.job import JobStatus
+from airflow_provider_tinybird.api.models import JobStatus
 from api_cases.case import Case, Send, count, done, rows
 
 A_PIPE = (

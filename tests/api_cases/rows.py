@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_tinybird.api import events, imports, quarantine
-from airflow_provider_tinybird.api.job import Job
+from airflow_provider_tinybird.api.models import Job
 from api_cases.case import CSV, CSV_, FORM_URL, URL, Case, Send, a_file, count, done, file_of, finished
 
 # Three are there, three are in the file of the address, one is in that of the body.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_tinybird.sandbox.datafile import parse_datasource
+from airflow_provider_tinybird.sandbox.datafiles.datafile import parse_datasource
 
 ROWS = "2026-01-01,a,1\n2026-01-02,b,2\n"
 SALES = "day Date, shop String, amount Int64"

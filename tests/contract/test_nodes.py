@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tinybird.sandbox.datafile import parse_pipe
+from airflow_provider_tinybird.sandbox.datafiles.datafile import parse_pipe
 
 ROWS = "2026-01-01,a,1\n2026-01-02,b,2\n"
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from airflow_provider_tinybird.api import query
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 from airflow_provider_tinybird.operators.pipes import TinybirdCopyOperator

@@ -15,7 +15,8 @@ from sandbox_process import SandboxProcess
 
 from airflow_provider_tinybird.api.call import Call, Repeat
 from airflow_provider_tinybird.api.client import AsyncClient, Client
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 
 PROJECT = Path(__file__).parents[1] / "contract" / "project"
 ROWS = "day,shop,amount\n2026-01-01,a,1\n2026-01-02,a,2\n2026-02-01,b,5\n"

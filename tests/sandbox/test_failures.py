@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_tinybird import durable
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api.errors import JobCancelledError, JobFailedError, JobTimeoutError, TinybirdError
 from airflow_provider_tinybird.api.transport import Transport
+from airflow_provider_tinybird.jobs import start
 from airflow_provider_tinybird.operators.datasources import (
     TinybirdAppendFileOperator,
     TinybirdAppendUrlOperator,
@@ -259,7 +259,7 @@ class TestFaults:
     @pytest.mark.parametrize("kind", ["file", "url"])
     def test_appends_are_never_sent_twice(self, box, run_here, tmp_path, monkeypatch, fault, kind):
         """The answer to the submit was lost. The rows are in once, or not at all; never twice."""
-        monkeypatch.setattr(durable, "_LOOKS", (0.0, 0.1))
+        monkeypatch.setattr(start, "_LOOKS", (0.0, 0.1))
         place = tmp_path / "x.csv"
         place.write_text("day,carrier,delay\n2013-03-01,DL,1\n")
         path = "/v1/datasources/flights/append" if kind == "file" else "/v0/datasources"

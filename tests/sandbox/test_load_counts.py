@@ -10,8 +10,8 @@ import pytest
 from large_loads import ROWS, Store, attempt, frame, imports, run_to_the_end
 
 from airflow_provider_tinybird._compat import AirflowFailException
-from airflow_provider_tinybird.arrivals import ReplacedRowsMissingError
 from airflow_provider_tinybird.operators.load import TinybirdLoadOperator
+from airflow_provider_tinybird.policies.row_accounting import ReplacedRowsMissingError
 
 BAD = {"day": "2013-01-01", "carrier": "A", "delay": "many"}
 FEBRUARY = {"mode": "replace", "replace_condition": "toYYYYMM(day) = 201302"}

@@ -16,7 +16,8 @@ from misbehaving import misbehaving
 
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.loads import LoadOptions, ResumableLoadError, counts, exactly_once
+from airflow_provider_tinybird.loads import LoadOptions, ResumableLoadError
+from airflow_provider_tinybird.loads.events import batch_counts, datasource_journal
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 
 ROWS = [{"n": number} for number in range(10, 40)]
@@ -33,11 +34,11 @@ def box(request):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Bodies of five rows, with room for an id in each or without, and no time between looks."""
-    monkeypatch.setattr(exactly_once, "_LOOKS", (0.0, 0.05))
-    monkeypatch.setattr(exactly_once, "_LAST_LOOK", 0.0)
-    monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
-    monkeypatch.setattr(exactly_once, "_LAST_LOOKS", (0.0, 0.05))
-    monkeypatch.setattr(counts, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(datasource_journal, "_LOOKS", (0.0, 0.05))
+    monkeypatch.setattr(datasource_journal, "_LAST_LOOK", 0.0)
+    monkeypatch.setattr("airflow_provider_tinybird.loads.events.loader._WAITS", (0.01,) * 4)
+    monkeypatch.setattr(datasource_journal, "_LAST_LOOKS", (0.0, 0.05))
+    monkeypatch.setattr(batch_counts, "_POLL_INTERVAL", 0.05)
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ class TestExactlyOnce:
         """It looks lost, is sent again, and then the first of the two gets in as well."""
         box.fault(EVENTS, cut="before")
         sent = []
-        settle = exactly_once.ExactlyOnce.settle
+        settle = datasource_journal.ExactlyOnce.settle
 
         def late(self: Any, piece: Any, error: Any) -> Any:
             found = settle(self, piece, error)
@@ -189,9 +190,9 @@ class TestExactlyOnce:
                 assert len(in_it(box)) == 35
             return repair(self)
 
-        repair = exactly_once.ExactlyOnce.to_repair
-        monkeypatch.setattr(exactly_once.ExactlyOnce, "settle", late)
-        monkeypatch.setattr(exactly_once.ExactlyOnce, "to_repair", arrive)
+        repair = datasource_journal.ExactlyOnce.to_repair
+        monkeypatch.setattr(datasource_journal.ExactlyOnce, "settle", late)
+        monkeypatch.setattr(datasource_journal.ExactlyOnce, "to_repair", arrive)
         load()
         assert in_it(box) == ALL
 
@@ -339,14 +340,14 @@ def test_views_and_a_ttl_are_warned_of(box, bodies, caplog):
 
     hook = TinybirdHook()
     with caplog.at_level(logging.WARNING):
-        counts._warn(hook.client, hook.send(_datasource("flights")))
+        batch_counts._warn(hook.client, hook.send(_datasource("flights")))
     assert "Materialized views carry the rows of 'flights' on to by_carrier" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         found = Datasource(
             name="clicks", id="", engine={"engine": "MergeTree", "ttl": "day + 3"}, columns=(), rows=0, bytes=0
         )
-        counts._warn(hook.client, found)
+        batch_counts._warn(hook.client, found)
     assert "has a TTL (day + 3)" in caplog.text
     assert "Materialized" not in caplog.text
     assert isinstance(hook.client, Client)

@@ -9,8 +9,9 @@ import pytest
 from airflow_provider_tinybird.api import datasources, tokens, variables
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import AccessDeniedError, ConflictError, NotFoundError, TinybirdError
+from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.resources import Scope
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.settings import Settings
 
 
 @pytest.fixture

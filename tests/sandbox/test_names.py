@@ -6,13 +6,13 @@ import pytest
 
 from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.guards import EmptyLoadError
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.loads import MissingDatasourceError, NotEnoughRowsError
 from airflow_provider_tinybird.operators.datasources import TinybirdAppendFileOperator, TinybirdAppendUrlOperator
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 from airflow_provider_tinybird.operators.load import NothingToReplaceError, TinybirdLoadOperator
 from airflow_provider_tinybird.operators.load import TinybirdReplaceIntervalOperator as Interval
+from airflow_provider_tinybird.policies.deletes import EmptyLoadError
 
 ROW = {"day": "2013-03-01", "carrier": "DL", "delay": 1}
 CSV = "day,carrier,delay\n2013-03-01,DL,1\n"

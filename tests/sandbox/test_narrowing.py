@@ -22,10 +22,10 @@ from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.decorators.events import TinybirdEventsDecoratedOperator
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.loads import OnNarrowing, file_gate
+from airflow_provider_tinybird.loads.files.upload import upload
 from airflow_provider_tinybird.operators.datasources import TinybirdAppendFileOperator
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 from airflow_provider_tinybird.operators.load import TinybirdLoadOperator, TinybirdReplaceIntervalOperator
-from airflow_provider_tinybird.uploads import upload
 
 AT = dt.datetime(2024, 1, 1, 12)
 FAR = dt.datetime(9999, 12, 31)

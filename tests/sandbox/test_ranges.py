@@ -20,10 +20,10 @@ import pytest
 from range_task import context
 from sandbox_process import SandboxProcess
 
-from airflow_provider_tinybird import slots
 from airflow_provider_tinybird._compat import AirflowFailException, TaskDeferred
+from airflow_provider_tinybird.jobs import slots
+from airflow_provider_tinybird.jobs.backfill import RangeFailedError
 from airflow_provider_tinybird.operators.pipes import TinybirdCopyRangeOperator
-from airflow_provider_tinybird.ranges import RangeFailedError
 
 MONTHS = {"pipe": "copy_range", "start": "2012-12-31", "end": "2013-04-02", "window": "month"}
 MEMORY = "Memory limit (for query) exceeded: would use 9.32 GiB (attempt to allocate chunk), maximum: 9.31 GiB"
@@ -298,7 +298,7 @@ def test_without_a_store_a_retry_that_finds_none_runs_all(box):
 
 @pytest.mark.parametrize("cut", ["after", "before"])
 def test_a_lost_answer_is_red_and_names_the_window(box, monkeypatch, cut):
-    from airflow_provider_tinybird import durable
+    from airflow_provider_tinybird.jobs import start as durable
 
     monkeypatch.setattr(durable, "_LOOKS", (0.0, 0.1))
     fill(box)

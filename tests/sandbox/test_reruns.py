@@ -18,7 +18,7 @@ from sandbox_process import SandboxProcess
 
 from airflow_provider_tinybird._compat import AirflowFailException
 from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.loads import counts, exactly_once
+from airflow_provider_tinybird.loads.events import batch_counts, datasource_journal
 from airflow_provider_tinybird.operators.datasources import (
     TinybirdAppendFileOperator,
     TinybirdAppendUrlOperator,
@@ -96,11 +96,11 @@ def box(_server: tuple[SandboxProcess, Path], connection: Callable[..., None]) -
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target_rows, "LOOKS", (0.0, 0.02))
-    monkeypatch.setattr(exactly_once, "_LOOKS", (0.0, 0.05))
-    monkeypatch.setattr(exactly_once, "_LAST_LOOK", 0.0)
-    monkeypatch.setattr(exactly_once, "_LAST_LOOKS", (0.0, 0.02))
-    monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
-    monkeypatch.setattr(counts, "_POLL_INTERVAL", 0.05)
+    monkeypatch.setattr(datasource_journal, "_LOOKS", (0.0, 0.05))
+    monkeypatch.setattr(datasource_journal, "_LAST_LOOK", 0.0)
+    monkeypatch.setattr(datasource_journal, "_LAST_LOOKS", (0.0, 0.02))
+    monkeypatch.setattr("airflow_provider_tinybird.loads.events.loader._WAITS", (0.01,) * 4)
+    monkeypatch.setattr(batch_counts, "_POLL_INTERVAL", 0.05)
 
 
 class Store(dict[str, Any]):

@@ -30,7 +30,7 @@ def box(dropping):
 
 @pytest.fixture(autouse=True)
 def quick(quick_judge, monkeypatch):
-    monkeypatch.setattr("airflow_provider_tinybird.loads.load._WAITS", (0.01,) * 4)
+    monkeypatch.setattr("airflow_provider_tinybird.loads.events.loader._WAITS", (0.01,) * 4)
 
 
 class Store(dict[str, Any]):

@@ -36,11 +36,10 @@ from sandbox_process import SandboxProcess
 from airflow_provider_tinybird.api import datasources
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import FileFormat
-from airflow_provider_tinybird.files import FileToSend
+from airflow_provider_tinybird.files.local_or_remote import FileToSend
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
-from airflow_provider_tinybird.loads.narrowing import gate_of
-from airflow_provider_tinybird.loads.options import OnNarrowing
-from airflow_provider_tinybird.loads.parquet import check_file
+from airflow_provider_tinybird.loads.files.parquet import check_file
+from airflow_provider_tinybird.loads.narrowing import OnNarrowing, gate_of
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError, check
 from airflow_provider_tinybird.ndjson.gate import UNSEEN
 
@@ -579,6 +578,8 @@ def same_text(value: Any, base: str, stored: Any, kind: str) -> bool:
     if isinstance(value, dt.datetime):
         found = pd.Timestamp(stored)
         if value.tzinfo is not None:
+            # In UTC: Python takes no time of an hour that comes twice for equal to one of another zone.
+            value = value.astimezone(dt.UTC)
             return found.tz_localize("UTC") == value if found.tzinfo is None else found == value
         return found == pd.Timestamp(value)
     if isinstance(value, dt.date):

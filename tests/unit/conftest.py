@@ -208,25 +208,27 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Put a clock of our own in place of time, for all that waits for jobs."""
-    from airflow_provider_tinybird import conditions, deadlines, durable, jobs, slots
+    from airflow_provider_tinybird.conditions import wait
     from airflow_provider_tinybird.hooks import rereading
+    from airflow_provider_tinybird.jobs import slots, start, watch
     from airflow_provider_tinybird.operators import job as operators
     from airflow_provider_tinybird.sensors import base as condition_sensors
     from airflow_provider_tinybird.sensors import jobs as sensors
+    from airflow_provider_tinybird.timespans import deadlines
 
     clock = Clock()
     # The HTTP client measures by the real clock, so that the two must mean the same by "now".
     offset = time.monotonic() - clock.now
     fake_time = types.SimpleNamespace(time=clock.time, monotonic=lambda: clock.now + offset, sleep=clock.sleep)
-    for module in (conditions, deadlines, durable, jobs, slots, operators, sensors, condition_sensors, rereading):
+    for module in (wait, deadlines, start, watch, slots, operators, sensors, condition_sensors, rereading):
         monkeypatch.setattr(module, "time", fake_time)
-    for module in (conditions, jobs, slots, rereading):
+    for module in (wait, watch, slots, rereading):
         monkeypatch.setattr(module, "asyncio", types.SimpleNamespace(sleep=clock.sleep_async))
-    monkeypatch.setattr(jobs.random, "uniform", lambda low, high: low)
+    monkeypatch.setattr(watch.random, "uniform", lambda low, high: low)
     for function, name, fake in (
-        (jobs.Watch.__init__, "clock", clock.time),
-        (conditions.Wait.__init__, "clock", clock.time),
-        (durable.Starter.__init__, "sleep", clock.sleep),
+        (watch.Watch.__init__, "clock", clock.time),
+        (wait.Wait.__init__, "clock", clock.time),
+        (start.Starter.__init__, "sleep", clock.sleep),
     ):
         assert function.__kwdefaults__ is not None
         monkeypatch.setitem(function.__kwdefaults__, name, fake)

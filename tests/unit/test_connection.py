@@ -16,8 +16,9 @@ from airflow.models import Connection  # the core's, which reads what is stored;
 
 from airflow_provider_tinybird import _compat
 from airflow_provider_tinybird._compat import AirflowNotFoundException, BaseHook, ConnectionFields, get_connection_async
+from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.regions import REGIONS
-from airflow_provider_tinybird.api.settings import Settings, SettingsError, Token
+from airflow_provider_tinybird.api.settings import Settings, SettingsError
 from airflow_provider_tinybird.connection import ConnectionLike, settings_from_connection
 from airflow_provider_tinybird.get_provider_info import EXTRA_FIELDS
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from airflow_provider_tinybird.loads.options import LoadOptions
+from airflow_provider_tinybird.loads.events.options import LoadOptions
 
 LOADS = 20
 BATCHES = 24

@@ -16,8 +16,9 @@ import pytest
 
 from airflow_provider_tinybird.api.call import Call
 from airflow_provider_tinybird.api.client import AsyncClient, Client
+from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.retry import RetryPolicy
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.settings import Settings
 
 TOKEN = "p.eyJ1IjoidSIsImlkIjoiaSIsImhvc3QiOiJnY3AtZXVyb3BlLXdlc3QzIn0.c2lnbmF0dXJlLXRoYXQtaXMtc2VjcmV0"
 

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from airflow_provider_tinybird.api import errors, jobs
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 
 CLASSES = [
     (400, errors.BadRequestError),

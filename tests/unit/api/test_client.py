@@ -14,7 +14,8 @@ from airflow_provider_tinybird.api.call import Repeat
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import InvalidInputError, TinybirdError
 from airflow_provider_tinybird.api.models import EndpointFormat, FileFormat
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 
 PRESIGNED = "https://bucket.s3.amazonaws.com/f.csv?X-Amz-Signature=5ec3e7&X-Amz-Credential=AKIA5EC3E7"
 FILE = FileBody(lambda: io.BytesIO(b"a,b\n"), 4, "text/csv")

@@ -6,8 +6,7 @@ import pytest
 
 from airflow_provider_tinybird.api import datasources
 from airflow_provider_tinybird.api.errors import ConflictError, InvalidInputError, NotFoundError, UnreadableAnswerError
-from airflow_provider_tinybird.api.job import JobStatus
-from airflow_provider_tinybird.api.models import ColumnMeta, RowsDeleted, RowsToDelete
+from airflow_provider_tinybird.api.models import ColumnMeta, JobStatus, RowsDeleted, RowsToDelete
 
 CONDITION = "day >= '2013-01-01' AND name = 'A+B & ü%'"
 DELETE_JOB = {

@@ -21,7 +21,8 @@ from airflow_provider_tinybird.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.models import EndpointFormat
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 
 CALL = query.sql_as("SELECT * FROM d", "CSV")
 

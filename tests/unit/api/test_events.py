@@ -16,7 +16,8 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.events import send_events
 from airflow_provider_tinybird.api.models import EventsResult
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 
 ROWS = b'{"a": 1}\n{"a": 2}\n'
 

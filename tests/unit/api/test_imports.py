@@ -10,8 +10,7 @@ import pytest
 from airflow_provider_tinybird.api import imports
 from airflow_provider_tinybird.api.body import FileBody, MultipartBody
 from airflow_provider_tinybird.api.errors import ImportRejectedError, InvalidInputError, UnreadableAnswerError
-from airflow_provider_tinybird.api.job import JobStatus
-from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.api.models import FileFormat, JobStatus
 
 CSV, NDJSON, PARQUET = FileFormat.CSV, FileFormat.NDJSON, FileFormat.PARQUET
 URL = "https://bucket.s3.amazonaws.com/f.csv?X-Amz-Signature=5ec3e7&a=b c".replace(" ", "%20")

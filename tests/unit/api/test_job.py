@@ -15,9 +15,9 @@ from airflow_provider_tinybird.api.errors import (
     TinybirdError,
     UnreadableAnswerError,
 )
-from airflow_provider_tinybird.api.job import BlockCounts, JobStatus, parse_job, parse_time
-from airflow_provider_tinybird.api.models import FileFormat
-from airflow_provider_tinybird.questions import CopyQuestion
+from airflow_provider_tinybird.api.job import parse_job, parse_time
+from airflow_provider_tinybird.api.models import BlockCounts, FileFormat, JobStatus
+from airflow_provider_tinybird.conditions.checks import CopyQuestion
 
 CSV = FileFormat.CSV
 NODE = {"id": "t_node", "name": "n", "sql": "SELECT 1", "tags": {"copy_target_datasource": "t_2"}, "params": []}

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.regions import LOCAL, REGIONS, region_by_host, region_by_id, token_region
-from airflow_provider_tinybird.api.settings import Token
 
 
 def static_token(content: object, *, padded: bool = False, urlsafe: bool = False) -> Token:

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_tinybird import __version__
 from airflow_provider_tinybird.api.errors import TinybirdError
-from airflow_provider_tinybird.api.settings import Settings, SettingsError, Token, normalise_base_url, region_hint
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings, SettingsError, normalise_base_url, region_hint
 
 SECRET = "p.eyJ1IjoidSJ9.c2VjcmV0"
 

@@ -18,7 +18,8 @@ from airflow_provider_tinybird.api.errors import (
     PayloadTooLargeError,
 )
 from airflow_provider_tinybird.api.models import FileFormat
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 
 BIG = bytes(range(256)) * (CHUNK_BYTES // 128) + b"end"  # more than two pieces
 JOB = b'{"id": "j", "status": "done"}'

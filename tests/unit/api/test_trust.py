@@ -20,7 +20,8 @@ from airflow_provider_tinybird.api import certificates, jobs, proxies
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import ConnectionFailedError
 from airflow_provider_tinybird.api.proxies import excepted, proxy_of
-from airflow_provider_tinybird.api.settings import Settings, SettingsError, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings, SettingsError
 
 LOOK = jobs.get_job("j")
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 29\r\nConnection: close\r\n\r\n{"id": "j", "status": "done"}'

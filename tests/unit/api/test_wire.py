@@ -23,7 +23,6 @@ import misbehaving as wrong
 import pytest
 from misbehaving import misbehaving
 
-from airflow_provider_tinybird import guards, submissions
 from airflow_provider_tinybird.api import datasources, events, imports, jobs, query
 from airflow_provider_tinybird.api.body import FileBody
 from airflow_provider_tinybird.api.client import AsyncClient, Client
@@ -37,8 +36,11 @@ from airflow_provider_tinybird.api.errors import (
     UnreadableAnswerError,
 )
 from airflow_provider_tinybird.api.models import FileFormat
+from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.retry import RetryPolicy
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.settings import Settings
+from airflow_provider_tinybird.jobs import submissions
+from airflow_provider_tinybird.policies import deletes
 
 TOKEN = "p.eyJ1IjoidSIsImlkIjoiaSIsImhvc3QiOiJnY3AtZXVyb3BlLXdlc3QzIn0.c2lnbmF0dXJlLXRoYXQtaXMtc2VjcmV0"
 LOOK = jobs.get_job("j")
@@ -556,8 +558,8 @@ class TestOddAnswers:
         tinybird.on("POST /v0/sql", {"data": rows, "meta": [], "rows": 1})
         tinybird.on("GET /v0/datasources/d", (404, {"error": "no"}))
         with Client(settings_of(tinybird.url)) as client:
-            assert guards.count_matching(client, "d", "a = 1") is None
-            assert guards.count_rows(client, "d") is None
+            assert deletes.count_matching(client, "d", "a = 1") is None
+            assert deletes.count_rows(client, "d") is None
 
     @pytest.mark.parametrize(
         "asked",

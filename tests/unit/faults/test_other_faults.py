@@ -33,12 +33,12 @@ TOPICS: dict[str, tuple[Fault, ...]] = {
         Fault(
             "Tinybird takes requests and never answers: submit, poll, cancel, count",
             "ends at most 15 s after its `timeout`; sends nothing after it but its last poll and its cancel",
-            "tests/unit/test_deadlines.py::test_a_copy",
+            "tests/unit/jobs/test_deadlines.py::test_a_copy",
         ),
         Fault(
             "The same, while a hundred triggers wait",
             "each of them ends in time",
-            "tests/unit/test_deadlines.py::test_a_hundred_triggers",
+            "tests/unit/jobs/test_deadlines.py::test_a_hundred_triggers",
         ),
         Fault(
             "An answer that drips byte by byte, in its head or its body",
@@ -48,24 +48,24 @@ TOPICS: dict[str, tuple[Fault, ...]] = {
         Fault(
             "`Retry-After` that is longer than any patience, on a poll",
             "waits as long as it says, at most until the deadline, and cancels the job then",
-            "tests/unit/test_jobs.py::test_a_wait_that_is_asked_for_lasts_to_the_deadline",
+            "tests/unit/jobs/test_watch.py::test_a_wait_that_is_asked_for_lasts_to_the_deadline",
         ),
     ),
     "A retry and its job": (
         Fault(
             "The attempt before was killed, its answer was lost, or its job failed, was cancelled or is not known any more",
             "takes the job up, starts another, or is red and says that it is unknown: see the [table](jobs.md#a-retry-and-its-job)",
-            "tests/unit/test_reattach.py::test_what_is_done",
+            "tests/unit/jobs/test_reattach.py::test_what_is_done",
         ),
         Fault(
             "The list in which a lost job is looked for cannot be read",
             "red: outcome unknown; names both causes",
-            "tests/unit/test_reattach.py::test_both_causes_are_named",
+            "tests/unit/jobs/test_reattach.py::test_both_causes_are_named",
         ),
         Fault(
             "A job in the list that does not show all of the request",
             "does not take it for its own",
-            "tests/unit/test_reattach.py::test_what_does_not_show_its_parameters_is_never_adopted",
+            "tests/unit/jobs/test_reattach.py::test_what_does_not_show_its_parameters_is_never_adopted",
         ),
     ),
     "Worker and triggerer": (

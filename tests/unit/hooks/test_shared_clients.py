@@ -8,7 +8,8 @@ import pytest
 
 from airflow_provider_tinybird.api import jobs
 from airflow_provider_tinybird.api.client import AsyncClient
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.hooks import shared_clients
 from airflow_provider_tinybird.hooks.shared_clients import shared_client
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook

@@ -22,8 +22,7 @@ from airflow_provider_tinybird.api.errors import (
     JobFailedError,
     JobTimeoutError,
 )
-from airflow_provider_tinybird.api.job import Job, JobStatus
-from airflow_provider_tinybird.api.models import EventsResult
+from airflow_provider_tinybird.api.models import EventsResult, Job, JobStatus
 from airflow_provider_tinybird.api.transport import Transport
 from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_tinybird.api.client import Client
-from airflow_provider_tinybird.api.settings import Settings, Token
-from airflow_provider_tinybird.loads import options
+from airflow_provider_tinybird.api.redact import Token
+from airflow_provider_tinybird.api.settings import Settings
+from airflow_provider_tinybird.loads.events import options
 
 
 @pytest.fixture

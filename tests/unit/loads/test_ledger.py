@@ -11,13 +11,9 @@ import pytest
 from unit.loads.small import EVENTS, ROW, accept, numbers, two_digits
 
 from airflow_provider_tinybird._compat import AirflowFailException
-from airflow_provider_tinybird.loads import (
-    LoadInterruptedError,
-    ResumableLoadError,
-    SourceChangedError,
-    ledger,
-)
-from airflow_provider_tinybird.loads.load import Load
+from airflow_provider_tinybird.loads import LoadInterruptedError, ResumableLoadError, SourceChangedError
+from airflow_provider_tinybird.loads.events import task_journal
+from airflow_provider_tinybird.loads.events.loader import Load
 from airflow_provider_tinybird.operators.events import TinybirdEventsOperator
 
 BOTH = pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
@@ -278,7 +274,7 @@ class TestChanges:
         assert sent(tinybird) == [10, 11, 10, 11, 12]
 
     def test_a_slow_source_does_not_leave_answers_lying(self, tinybird, execute, store, monkeypatch):
-        monkeypatch.setattr("airflow_provider_tinybird.loads.load._SLOW_SOURCE", -1.0)
+        monkeypatch.setattr("airflow_provider_tinybird.loads.events.loader._SLOW_SOURCE", -1.0)
         seen = []
 
         def generate() -> Any:
@@ -320,12 +316,12 @@ class TestOtherAttempts:
         assert sent(tinybird) == [10, 11, 10, 11]
 
     def test_a_record_has_room_for_many_batches_behind_a_hole(self, store):
-        record = ledger.Record(rows=10**12)
-        for number in range(ledger.MOST_ENTRIES + 20):
+        record = task_journal.Record(rows=10**12)
+        for number in range(task_journal.MOST_ENTRIES + 20):
             first = 10**12 + 1 + number * 10**6
-            record.acknowledge(ledger.Entry(first, 10**6, "f" * 24, 10**6))
+            record.acknowledge(task_journal.Entry(first, 10**6, "f" * 24, 10**6))
         store.set(KEY, record.as_json())
-        assert ledger.Record.of(store[KEY]) == record
+        assert task_journal.Record.of(store[KEY]) == record
 
 
 COLUMN = {"name": "batch", "type": "String", "jsonpath": "$.batch"}
@@ -333,7 +329,7 @@ COLUMN = {"name": "batch", "type": "String", "jsonpath": "$.batch"}
 
 def test_no_more_is_sent_when_the_ledger_is_full(tinybird, execute, monkeypatch, store):
     """The first batch is slow: what is in behind it is kept one by one, and there is an end to that."""
-    monkeypatch.setattr(ledger, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(task_journal, "MOST_ENTRIES", 3)
     go_on = threading.Event()
     entries = []
 

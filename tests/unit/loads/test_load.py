@@ -22,8 +22,9 @@ from airflow_provider_tinybird.api.errors import (
     RateLimitedError,
     ServerError,
 )
+from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.retry import RetryPolicy
-from airflow_provider_tinybird.api.settings import Settings, Token
+from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.loads import (
     Compression,
     Delivery,
@@ -33,8 +34,8 @@ from airflow_provider_tinybird.loads import (
     load_data,
 )
 from airflow_provider_tinybird.loads import send_batches as send
-from airflow_provider_tinybird.loads.books import NoBooks
-from airflow_provider_tinybird.loads.load import Load
+from airflow_provider_tinybird.loads.events.journal import NoBooks
+from airflow_provider_tinybird.loads.events.loader import Load
 from airflow_provider_tinybird.ndjson import batches
 
 IN = {"successful_rows": 2, "quarantined_rows": 0}
@@ -141,7 +142,7 @@ class TestInFlight:
         assert len(opened) <= 2
 
     def test_bytes_under_way_are_bounded_too(self, client, tinybird, monkeypatch):
-        monkeypatch.setattr("airflow_provider_tinybird.loads.load.BYTES_IN_FLIGHT", (ROW + 1) * 4)
+        monkeypatch.setattr("airflow_provider_tinybird.loads.events.loader.BYTES_IN_FLIGHT", (ROW + 1) * 4)
         crowd = Crowd(2)
         tinybird.on(EVENTS, crowd)
         send_batches(client, pairs(24), max_in_flight=8, pacing=False)
@@ -507,7 +508,7 @@ class TestLog:
 
 
 def tally_defaults() -> Any:
-    from airflow_provider_tinybird.loads.tally import Tally
+    from airflow_provider_tinybird.loads.events.progress import Tally
 
     yield Tally.__init__.__kwdefaults__
 

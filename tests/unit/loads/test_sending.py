@@ -12,11 +12,11 @@ from unit.loads.small import EVENTS, ROW, accept, two_digits
 from airflow_provider_tinybird.api.body import NDJSON, BytesBody
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.loads import Compression, LoadOptions
-from airflow_provider_tinybird.loads.books import NoBooks
-from airflow_provider_tinybird.loads.compression import Compressor, MeasuredBody, gzipped, pays
-from airflow_provider_tinybird.loads.load import Load
-from airflow_provider_tinybird.loads.pacing import NoPace, Pace
-from airflow_provider_tinybird.loads.tally import Ranges, Tally, rows_of
+from airflow_provider_tinybird.loads.events.compression import Compressor, MeasuredBody, gzipped, pays
+from airflow_provider_tinybird.loads.events.journal import NoBooks
+from airflow_provider_tinybird.loads.events.loader import Load
+from airflow_provider_tinybird.loads.events.progress import Ranges, Tally, rows_of
+from airflow_provider_tinybird.loads.events.rate_limit import NoPace, Pace
 from airflow_provider_tinybird.ndjson import batches
 
 MB = 1_000_000
@@ -165,7 +165,7 @@ class TestAuto:
             hand.now += len(content) / (100 * MB)
             return gzipped(content)
 
-        monkeypatch.setattr("airflow_provider_tinybird.loads.compression.gzipped", slow)
+        monkeypatch.setattr("airflow_provider_tinybird.loads.events.compression.gzipped", slow)
         compressor.decide(self.BODY, measured)
         assert compressor.is_on is expected
         assert compressor.measure(BytesBody(self.BODY, NDJSON)) is None
@@ -177,7 +177,7 @@ class TestAuto:
 
     def test_a_load_over_a_slow_link(self, client, tinybird, monkeypatch):
         """The first body goes as it is, those after the decision compressed."""
-        monkeypatch.setattr("airflow_provider_tinybird.loads.compression.pays", lambda **_: True)
+        monkeypatch.setattr("airflow_provider_tinybird.loads.events.compression.pays", lambda **_: True)
 
         def accepted(request: Any) -> dict[str, int]:
             zipped = request.headers.get("content-encoding") == "gzip"

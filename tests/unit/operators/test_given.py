@@ -14,7 +14,7 @@ from operator_cases import operators, own_arguments, required
 
 from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException, BaseOperator
 from airflow_provider_tinybird.decorators.events import TinybirdEventsDecoratedOperator, tinybird_events_task
-from airflow_provider_tinybird.given import GivenArguments
+from airflow_provider_tinybird.operators.given import GivenArguments
 from airflow_provider_tinybird.operators.load import TinybirdLoadOperator
 from airflow_provider_tinybird.operators.pipes import TinybirdCopyOperator
 from airflow_provider_tinybird.operators.query import TinybirdQueryOperator

@@ -93,7 +93,7 @@ def test_decimals_are_text_in_xcom(tinybird, operator):
 
 
 def test_decimals_in_what_a_sensor_saw(tinybird):
-    from airflow_provider_tinybird.questions import FirstCellQuestion, SqlQuestion
+    from airflow_provider_tinybird.conditions.checks import FirstCellQuestion, SqlQuestion
 
     tinybird.on("POST /v0/sql", (200, MONEY))
     answer = TinybirdHook().query("SELECT 1")

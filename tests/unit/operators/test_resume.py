@@ -293,7 +293,7 @@ class TestWhatWasLeft:
         assert result["rows_before"] == 5
 
     def test_it_is_refused_before_anything_is_read(self):
-        from airflow_provider_tinybird.outcomes import left_before
+        from airflow_provider_tinybird.jobs.outcome import left_before
 
         assert left_before({"resume": {"a": 1}}, needs="a", a=2, b=None) == {"a": 1}
         for event in (None, "text", {"resume": "text"}, {}):

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_tinybird._compat import AirflowFailException, AirflowSkipException
 from airflow_provider_tinybird.decorators.events import TinybirdEventsDecoratedOperator
-from airflow_provider_tinybird.guards import EmptyLoadError
+from airflow_provider_tinybird.policies.deletes import EmptyLoadError
 
 try:
     from airflow.sdk import DAG, task

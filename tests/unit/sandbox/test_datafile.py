@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_tinybird.sandbox.datafile import (
+from airflow_provider_tinybird.sandbox.datafiles.datafile import (
     Column,
     DatafileError,
     NodeKind,

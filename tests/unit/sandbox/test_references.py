@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from airflow_provider_tinybird.sandbox.references import in_table_position
+from airflow_provider_tinybird.sandbox.engine.references import in_table_position
 
 KNOWN = ["events", "country", "visitors"]
 
@@ -86,8 +86,8 @@ CASES = {
 _PROGRAM = """
 import json, sys, tempfile
 from pathlib import Path
-from airflow_provider_tinybird.sandbox.engine import Engine
-from airflow_provider_tinybird.sandbox.references import References, replaced
+from airflow_provider_tinybird.sandbox.engine.engine import Engine
+from airflow_provider_tinybird.sandbox.engine.references import References, replaced
 engine = Engine(Path(tempfile.mkdtemp()))
 references = References(engine)
 cases, known = json.load(sys.stdin)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_tinybird.sandbox.template import Parameter, TemplateError, parameters_of, render
+from airflow_provider_tinybird.sandbox.templates.template import Parameter, TemplateError, parameters_of, render
 
 SPLIT = "{% for last, name in enumerate_with_last(split_to_array(names, 'a,b')) %}{{symbol(name)}}{% if not last %}, {% end %}{% end %}"
 

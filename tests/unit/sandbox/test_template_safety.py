@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_tinybird.sandbox.template import TemplateError, render
+from airflow_provider_tinybird.sandbox.templates.template import TemplateError, render
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from airflow_provider_tinybird._compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
 )
-from airflow_provider_tinybird.conditions import WaitLostError
+from airflow_provider_tinybird.conditions.wait import WaitLostError
 from airflow_provider_tinybird.sensors.datasources import (
     TinybirdFreshnessSensor,
     TinybirdQuarantineSensor,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_tinybird.api.datasources import read_datasource
-from airflow_provider_tinybird.spool.columns import fitting, target_columns
+from airflow_provider_tinybird.loads.files.arrow_schema import fitting, target_columns
 
 AT = dt.datetime(2024, 3, 1, 12, 30, 15)
 

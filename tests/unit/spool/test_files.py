@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_tinybird.api.datasources import read_datasource
+from airflow_provider_tinybird.loads.files import Limits, NoRoomError, Rows, spooled, target_columns
+from airflow_provider_tinybird.loads.files.writer import SpooledFile
 from airflow_provider_tinybird.ndjson import EncodeError
-from airflow_provider_tinybird.spool import Limits, NoRoomError, Rows, spooled, target_columns
-from airflow_provider_tinybird.spool.files import SpooledFile
 
 COLUMNS = target_columns(
     read_datasource({"schema": {"columns": [{"name": "n", "type": "Int64"}, {"name": "text", "type": "String"}]}})

@@ -192,8 +192,8 @@ def test_a_load_goes_on_behind_its_recorded_rows(tinybird):
 
 
 def test_a_load_by_files_knows_the_file_that_is_under_way():
-    from airflow_provider_tinybird.durable import Attempt
-    from airflow_provider_tinybird.spool import FilesMemory
+    from airflow_provider_tinybird.jobs.start import Attempt
+    from airflow_provider_tinybird.loads.files import FilesMemory
 
     _, store = second_attempt(CASES["load_files"])
     recorded = store["tinybird_load_files"]
@@ -203,7 +203,7 @@ def test_a_load_by_files_knows_the_file_that_is_under_way():
 
 
 def test_an_interval_remembers_what_was_there_before_it():
-    from airflow_provider_tinybird.durable import Attempt, Memory
+    from airflow_provider_tinybird.jobs.start import Attempt, Memory
 
     _, store = second_attempt(CASES["interval"])
     recorded = store["tinybird_job/facts"]

@@ -7,14 +7,14 @@ import json
 
 import pytest
 
-from airflow_provider_tinybird.conditions import Ending, Finding
-from airflow_provider_tinybird.questions import (
+from airflow_provider_tinybird.conditions.checks import (
     CopyQuestion,
     FirstCellQuestion,
     QuarantineQuestion,
     SqlQuestion,
     from_json,
 )
+from airflow_provider_tinybird.conditions.wait import Ending, Finding
 from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigger
 
 ARGUMENTS = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_tinybird import jobs
 from airflow_provider_tinybird._compat import TRIGGER_HAS_ON_KILL
-from airflow_provider_tinybird.jobs import Ending, Outcome
+from airflow_provider_tinybird.jobs import watch
+from airflow_provider_tinybird.jobs.watch import Ending, Outcome
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
 
 START = 1_800_000_000.0
@@ -180,7 +180,7 @@ class TestRun:
         def broken(*_: Any) -> None:
             raise RuntimeError(f"bug with {tinybird.token}")
 
-        monkeypatch.setattr(jobs, "small_json", broken)
+        monkeypatch.setattr(watch, "small_json", broken)
         tinybird.job("j1", "done")
         outcome = await only_event(trigger())
         assert outcome.ending is Ending.LOST

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from airflow_provider_tinybird.slots import SlotEvent
+from airflow_provider_tinybird.jobs.slots import SlotEvent
 from airflow_provider_tinybird.triggers.ranges import TinybirdAnyJobTrigger
 
 ARGUMENTS = {

@@ -1,0 +1,1 @@
+"""What tasks return: XCom values, DataFrames, DB-API rows."""

@@ -1,0 +1,1 @@
+"""The datafiles of a project, and the SQL in them."""

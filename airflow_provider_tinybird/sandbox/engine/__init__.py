@@ -1,0 +1,1 @@
+"""The engine (chdb): tables, formats and types."""

@@ -1,0 +1,1 @@
+"""Tinybird's templates in SQL."""

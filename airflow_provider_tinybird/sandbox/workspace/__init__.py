@@ -1,0 +1,1 @@
+"""What the sandbox holds: its workspace, jobs and logs."""

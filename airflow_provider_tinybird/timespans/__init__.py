@@ -1,0 +1,1 @@
+"""Spans of time: intervals, windows, partitions, and the timestamps at their ends."""
