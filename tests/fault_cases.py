@@ -121,14 +121,14 @@ def impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
         for name, pauses in {
-            "durable._LOOKS": (0.0, 0.0, 0.0),
-            "jobs.FIND_PAUSES": (0.0, 0.0, 0.0),
-            "jobs.SHORTEST_PAUSE": 0.01,
-            "loads.exactly_once._LOOKS": (0.0, 0.0, 0.0),
-            "loads.exactly_once._LAST_LOOKS": (0.0, 0.0, 0.0),
-            "loads.exactly_once._LAST_LOOK": 0.0,
-            "loads.load._WAITS": (0.0, 0.0, 0.0, 0.0),
-            "loads.load.backoff": lambda *_: 0.0,
+            "jobs.start._LOOKS": (0.0, 0.0, 0.0),
+            "jobs.watch.FIND_PAUSES": (0.0, 0.0, 0.0),
+            "jobs.watch.SHORTEST_PAUSE": 0.01,
+            "loads.events.datasource_journal._LOOKS": (0.0, 0.0, 0.0),
+            "loads.events.datasource_journal._LAST_LOOKS": (0.0, 0.0, 0.0),
+            "loads.events.datasource_journal._LAST_LOOK": 0.0,
+            "loads.events.loader._WAITS": (0.0, 0.0, 0.0, 0.0),
+            "loads.events.loader.backoff": lambda *_: 0.0,
         }.items():
             patch.setattr(f"airflow_provider_tinybird.{name}", pauses)
         yield

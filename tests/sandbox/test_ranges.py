@@ -298,9 +298,9 @@ def test_without_a_store_a_retry_that_finds_none_runs_all(box):
 
 @pytest.mark.parametrize("cut", ["after", "before"])
 def test_a_lost_answer_is_red_and_names_the_window(box, monkeypatch, cut):
-    from airflow_provider_tinybird.jobs import start as durable
+    from airflow_provider_tinybird.jobs import start
 
-    monkeypatch.setattr(durable, "_LOOKS", (0.0, 0.1))
+    monkeypatch.setattr(start, "_LOOKS", (0.0, 0.1))
     fill(box)
     store = Store()
     box.fault("/copy$", method="POST", cut=cut)

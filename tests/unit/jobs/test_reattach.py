@@ -17,7 +17,7 @@ from airflow_provider_tinybird.api.errors import OutcomeUnknownError
 from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.settings import Settings
-from airflow_provider_tinybird.jobs import start as durable
+from airflow_provider_tinybird.jobs import start as starting
 from airflow_provider_tinybird.jobs import submissions
 from airflow_provider_tinybird.jobs.reattach import OF_JOB, OTHERWISE, Known, Shown
 from airflow_provider_tinybird.jobs.start import Attempt, Memory, OnUnknown, Starter
@@ -167,13 +167,13 @@ def remembered(make: Callable[..., Submission], *, job_id: str | None = "first")
 def cells(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Known, Shown | None]]:
     """The cells of the table that were read."""
     read: list[tuple[Known, Shown | None]] = []
-    step = durable.step
+    step = starting.step
 
     def spied(known: Known, shown: Shown | None, *, is_idempotent: bool) -> Any:
         read.append((known, shown))
         return step(known, shown, is_idempotent=is_idempotent)
 
-    monkeypatch.setattr(durable, "step", spied)
+    monkeypatch.setattr(starting, "step", spied)
     return read
 
 
