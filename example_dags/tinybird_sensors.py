@@ -69,7 +69,7 @@ def tinybird_sensors() -> None:
     # [END rows]
 
     # [START sql]
-    # Until the first value of a SELECT is true; whoever waits too long skips what comes after it.
+    # Until the first value of a SELECT is true; after the timeout, skip what comes after it.
     sql = TinybirdSqlSensor(
         task_id="sql",
         sql="SELECT uniq(origin) = 3 FROM flights",

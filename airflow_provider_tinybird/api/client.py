@@ -135,7 +135,7 @@ class Client:
     ) -> Downloaded:
         """Send a call and write its answer out as it comes in, in constant memory.
 
-        :param open_sink: opens where the bytes go, empty; called anew for each time that the call is sent.
+        :param open_sink: opens where the bytes go, empty; called again each time the call is sent.
         :param deadline: moment of ``time.monotonic()`` at which all of it is over.
         """
         deadline = self._ends_at if deadline is None else deadline
@@ -229,7 +229,7 @@ class AsyncClient:
 
             transport = AsyncTransport(**_network(settings, self._proxy))
         self._http = httpx.AsyncClient(transport=transport, **_client_arguments(settings))
-        # Whoever waits for a connection waits here: the pool's own queue is walked through at every request.
+        # Callers wait for a connection here: the pool's own queue is walked through at every request.
         self._slots = asyncio.Semaphore(_CONNECTIONS)
 
     async def send(self, call: Call[T], *, deadline: float | None = None) -> T:

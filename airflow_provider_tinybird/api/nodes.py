@@ -59,7 +59,7 @@ def create_materialized_node(
     :param description: text about it.
     :param engine: its engine, with ``engine_options`` such as ``{"sorting_key": "day"}``.
     :param engine_options: such as ``{"sorting_key": "day"}``.
-    :param override_datasource: let the data source be made anew.
+    :param override_datasource: replace an existing data source.
     :param populate: start a job that fills it with what is there: ``raw["job"]`` of the answer.
     :param populate_subset: share of the rows, above 0 and below 0.1; it wins over the condition.
     :param populate_condition: SQL condition on the rows of the source to populate with.

@@ -73,7 +73,7 @@ def create_pipe_from_pipe(name: str, source: str) -> Call[Pipe]:
 
 
 def update_pipe(pipe: str, *, name: str | None = None, description: str | None = None) -> Call[Pipe]:
-    """Rename a pipe or describe it anew. ``PUT /v0/pipes/{name}``; Classic only. Scope: ``PIPES:CREATE``.
+    """Rename a pipe or change its description. ``PUT /v0/pipes/{name}``; Classic only. Scope: ``PIPES:CREATE``.
 
     :param pipe: name or id of the pipe.
     :param name: its new name, no reserved word.

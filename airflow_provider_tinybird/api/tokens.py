@@ -91,7 +91,7 @@ def delete_token(name: str) -> Call[None]:
 def refresh_token(name: str) -> Call[TokenInfo]:
     """Give a static token another text; the old one is worth nothing from then on. ``POST /v0/tokens/{id}/refresh``.
 
-    A second refresh makes the text of the first one worthless, whoever has it by then, so it is never sent again.
+    A second refresh makes the text of the first one worthless, whoever holds it, so it is never sent again.
 
     :param name: id or name.
     :return: the token with its new text.

@@ -39,7 +39,7 @@ class Verdict:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Question(Protocol):
+class Check(Protocol):
     """Something to ask Tinybird by one call."""
 
     @property
@@ -58,7 +58,7 @@ class Question(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SqlQuestion:
+class SqlCheck:
     """A SELECT that is answered by one row: ``is_met``, and what was seen.
 
     :param sql: the SELECT.
@@ -89,7 +89,7 @@ class SqlQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FirstCellQuestion:
+class FirstCellCheck:
     """A SELECT whose first cell decides, as in Airflow's SqlSensor.
 
     :param sql: the SELECT.
@@ -122,7 +122,7 @@ class FirstCellQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyQuestion:
+class CopyCheck:
     """Whether a copy of a pipe that was started since a moment is done.
 
     :param pipe: name or id of the pipe.
@@ -171,7 +171,7 @@ class CopyQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineQuestion:
+class QuarantineCheck:
     """Whether the quarantine of a data source stays clean over a window of time, to its end.
 
     :param datasource: name of the data source.
@@ -236,14 +236,14 @@ def _one_row_of_quarantine(result: QueryResult) -> QueryResult:
 
 
 _KINDS: dict[str, type[Any]] = {
-    "sql": SqlQuestion,
-    "first_cell": FirstCellQuestion,
-    "copy": CopyQuestion,
-    "quarantine": QuarantineQuestion,
+    "sql": SqlCheck,
+    "first_cell": FirstCellCheck,
+    "copy": CopyCheck,
+    "quarantine": QuarantineCheck,
 }
 
 
-def from_json(value: Mapping[str, Any]) -> Question:
+def from_json(value: Mapping[str, Any]) -> Check:
     """Read a question that was written as JSON.
 
     :raises InvalidInputError: this version does not know it.
@@ -253,7 +253,7 @@ def from_json(value: Mapping[str, Any]) -> Question:
     try:
         if kind is None:
             raise TypeError
-        question: Question = kind(**{name: item for name, item in value.items() if name in names})
+        question: Check = kind(**{name: item for name, item in value.items() if name in names})
     except TypeError:
         raise InvalidInputError(
             f"A question of the kind {value.get('kind')!r} with {', '.join(sorted(value))} is not known to this version: are worker and "
@@ -264,7 +264,7 @@ def from_json(value: Mapping[str, Any]) -> Question:
 
 def freshness(
     datasource: str, column: str, *, at_least: object = None, max_age: float | None = None, condition: str | None = None
-) -> SqlQuestion:
+) -> SqlCheck:
     """Ask whether the newest value of a column is new enough.
 
     :param column: the column, or an SQL expression.
@@ -287,7 +287,7 @@ def freshness(
         f"SELECT rows_found > 0 AND {is_new} AS is_met, rows_found AS rows, newest_found AS newest "
         f"FROM (SELECT count() AS rows_found, max({column}) AS newest_found FROM {table(datasource)}{_where(condition)})"
     )
-    return SqlQuestion(sql=sql, what=f"{column} of data source '{datasource}' to be {shown_limit}")
+    return SqlCheck(sql=sql, what=f"{column} of data source '{datasource}' to be {shown_limit}")
 
 
 def _reaches(at_least: object) -> str:
@@ -305,7 +305,7 @@ def _reaches(at_least: object) -> str:
     return f"if(toTypeName(newest_found) LIKE '%Date%', {newest} >= {day}, {number} >= {limit})"
 
 
-def enough_rows(datasource: str, *, min_rows: int = 1, condition: str | None = None) -> SqlQuestion:
+def enough_rows(datasource: str, *, min_rows: int = 1, condition: str | None = None) -> SqlCheck:
     """Ask whether a data source has enough rows.
 
     :param condition: only rows that match count.
@@ -315,12 +315,12 @@ def enough_rows(datasource: str, *, min_rows: int = 1, condition: str | None = N
         f"FROM (SELECT count() AS rows_found FROM {table(datasource)}{_where(condition)})"
     )
     which = f" that match {condition}" if condition else ""
-    return SqlQuestion(sql=sql, what=f"{min_rows} rows of data source '{datasource}'{which}")
+    return SqlCheck(sql=sql, what=f"{min_rows} rows of data source '{datasource}'{which}")
 
 
 def clean_quarantine(
     datasource: str, *, start: Moment, end: Moment | None = None, max_rows: object = 0, condition: str | None = None
-) -> QuarantineQuestion:
+) -> QuarantineCheck:
     """Ask whether no more rows than allowed came into the quarantine of a data source over a window of time.
 
     :param end: empty for now.
@@ -328,7 +328,7 @@ def clean_quarantine(
     """
     if not datasource:
         raise InvalidInputError("datasource is empty: name the data source whose quarantine is looked at.")
-    return QuarantineQuestion(
+    return QuarantineCheck(
         datasource=datasource,
         start=moment(start, "start").isoformat(),
         end=moment(end, "end").isoformat() if end else None,

@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_tinybird.api.client import AsyncClient, Client
 from airflow_provider_tinybird.api.errors import ApiError, ConnectionFailedError, TinybirdError, UnreadableAnswerError
 from airflow_provider_tinybird.api.redact import redact
-from airflow_provider_tinybird.conditions.checks import Question, Verdict
+from airflow_provider_tinybird.conditions.checks import Check, Verdict
 from airflow_provider_tinybird.jobs.outcome import small_json
 from airflow_provider_tinybird.jobs.watch import is_final
 from airflow_provider_tinybird.timespans import deadlines
@@ -44,7 +44,7 @@ class ConditionBrokenError(TinybirdError):
     retry_can_help = False
 
 
-class QuestionRefusedError(TinybirdError):
+class CheckRefusedError(TinybirdError):
     """Tinybird refused what was asked: no such column or data source, or the token may not read it."""
 
     retry_can_help = False
@@ -81,7 +81,7 @@ class Finding:
     def from_payload(cls, payload: object) -> Finding:
         """Read what a trigger sent.
 
-        :raises WaitLostError: it is nothing that this version understands; waiting anew does no harm.
+        :raises WaitLostError: it is nothing that this version understands; waiting again does no harm.
         """
         if not isinstance(payload, Mapping) or payload.get("ending") not in list(Ending) or payload.get("version") != 1:
             raise WaitLostError(
@@ -101,7 +101,7 @@ class Finding:
             return dict(self.facts)
         kinds = {
             Ending.BROKEN: ConditionBrokenError,
-            Ending.REFUSED: QuestionRefusedError,
+            Ending.REFUSED: CheckRefusedError,
             Ending.TIMEOUT: WaitTimeoutError,
             Ending.LOST: WaitLostError,
         }
@@ -121,7 +121,7 @@ class Wait:
 
     def __init__(
         self,
-        question: Question,
+        question: Check,
         *,
         poll_interval: float,
         deadline: float,
@@ -227,7 +227,7 @@ async def look_async(client: AsyncClient, wait: Wait) -> Finding | None:
 
 
 async def wait_async(client: AsyncClient, wait: Wait) -> Finding:
-    """Look until the wait is over, from an event loop. It pauses first: whoever started the wait has just looked."""
+    """Look until the wait is over, from an event loop. It pauses first: the caller has just polled."""
     while True:
         await asyncio.sleep(wait.pause())
         finding = await look_async(client, wait)

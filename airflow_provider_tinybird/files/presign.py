@@ -1,4 +1,4 @@
-"""Addresses under which Tinybird can fetch a file of an object store for some hours. Whoever has one can read the file."""
+"""Addresses under which Tinybird can fetch a file of an object store for some hours. Anyone who has one can read the file."""
 
 from __future__ import annotations
 

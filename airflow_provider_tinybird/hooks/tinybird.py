@@ -390,7 +390,7 @@ class TinybirdHook(BaseHook):
             with Client(self.settings, policy=_CHECK_POLICY) as client:
                 return _check(client)
         except Exception as e:  # also a connection that is not there, or a file of certificates that cannot be read
-            # The forms test what they hold under a name that they make up, which would only puzzle whoever reads it.
+            # The forms test what they hold under a name that they make up, which would only puzzle the reader.
             said = redact(str(e)).removeprefix(f"Connection '{self.tinybird_conn_id}': ")
             return False, said or type(e).__name__
 

@@ -24,7 +24,7 @@ from airflow_provider_tinybird.jobs import outcome as outcomes
 from airflow_provider_tinybird.jobs import slots
 from airflow_provider_tinybird.jobs import watch as jobs
 from airflow_provider_tinybird.jobs.outcome import Ending, Outcome
-from airflow_provider_tinybird.jobs.start import Memory, OnUnknown, Started, Starter
+from airflow_provider_tinybird.jobs.start import Memory, OnUnknown, Started, Submitter
 from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.policies import row_counts, target_rows
 from airflow_provider_tinybird.policies.target_rows import Before, Written
@@ -118,7 +118,7 @@ class Progress:
     :param running: windows whose job runs: job, moment of the submit, deadline.
     :param failures: windows that failed. From the first on, nothing more is started.
     :param refused_since: moment since when Tinybird has no slot for another job; 0 while it has.
-    :param span: the range, since templates are rendered anew after a deferral and may say something else then; ``None`` at first.
+    :param span: the range, since templates are rendered again after a deferral and may say something else then; ``None`` at first.
     :param before: what was in the target before the first window; ``None`` at first.
     """
 
@@ -289,14 +289,14 @@ class RangeRun:
             self.progress.halved.add(window)
             self._pending.extendleft(reversed(self._left_of(window)))
             return
-        starter = Starter(
+        submitter = Submitter(
             client=self._client,
             memory=memory,
             on_unknown=self._on_unknown,
             others=frozenset(self._own),
             ends_at=self._first_deadline(),
         )
-        started = starter.start(submission, deadline=min(time.time() + self._plan.timeout, self._plan.ends_at))
+        started = submitter.start(submission, deadline=min(time.time() + self._plan.timeout, self._plan.ends_at))
         self._own.add(started.job.id)
         self._try_at = self.progress.refused_since = 0.0
         self.progress.running[window] = (started.job.id, started.began_at, started.deadline)

@@ -262,7 +262,7 @@ def nothing_to_ask(earlier: Mapping[str, Any] | None) -> Mapping[str, Any]:  # n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Starter:
+class Submitter:
     """Starts a task's job once.
 
     :param client: sends the calls.

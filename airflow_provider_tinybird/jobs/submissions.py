@@ -132,7 +132,7 @@ def import_signed_url(
     replace_condition: str | None,
     options: ImportOptions = NO_OPTIONS,
 ) -> Submission:
-    """Have Tinybird fetch a file of an object store, by an address that is signed anew for each attempt."""
+    """Have Tinybird fetch a file of an object store, by a URL that is signed for each attempt."""
     if file.gzipped and not file.name.lower().endswith(".gz"):
         raise InvalidInputError(
             f"The file {file.name!r} is gzipped, which Tinybird sees by the name of a file that it fetches: let it end in .gz, or leave "

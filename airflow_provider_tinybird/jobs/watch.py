@@ -357,7 +357,7 @@ def watch_job(client: Client, watch: Watch, *, patience: float | None = None) ->
 
 
 async def watch_job_async(client: AsyncClient, watch: Watch) -> Outcome:
-    """Look at a job until it is over, from an event loop. It pauses first: whoever started the wait has just looked."""
+    """Look at a job until it is over, from an event loop. It pauses first: the caller has just polled."""
     while True:
         await asyncio.sleep(watch.pause())
         outcome = await look_async(client, watch)

@@ -57,7 +57,7 @@ class Target:
 
     @classmethod
     def from_xcom(cls, value: object) -> Target | None:
-        """Read what a task left; ``None`` for anything else, since whoever may write XComs can leave anything there."""
+        """Read what a task left; ``None`` for anything else, since anyone who may write XComs can leave anything there."""
         if not isinstance(value, Mapping) or not _is_http(value.get("base_url")):
             return None
         return cls(

@@ -155,7 +155,7 @@ class _Packer:
 
 
 class _Body:
-    """Bytes that are written one behind the other. Pieces joined at the end would be in memory twice."""
+    """Bytes that are written one behind the other. Chunks joined at the end would be in memory twice."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

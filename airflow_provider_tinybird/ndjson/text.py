@@ -98,7 +98,7 @@ def _sources(data: object, blocks: Iterator[bytes]) -> Iterator[TextSource]:
 
 
 def _blocks(text: str | bytes) -> Iterator[bytes]:
-    """Pieces of whole lines, without the newline at their end."""
+    """Chunks of whole lines, without the newline at their end."""
     begin = 0
     while begin < len(text):
         newline: str | bytes = "\n" if isinstance(text, str) else b"\n"
@@ -109,7 +109,7 @@ def _blocks(text: str | bytes) -> Iterator[bytes]:
 
 
 def _whole_lines(file: Any) -> Iterator[bytes]:
-    """Pieces of whole lines, without the newline at their end, and first of all a beginning, to be looked at."""
+    """Chunks of whole lines, without the newline at their end, and first of all a beginning, to be looked at."""
     parts: list[bytes] = []
     started = False
     for piece in pieces_of(file):

@@ -16,11 +16,11 @@ from airflow_provider_tinybird.api.models import Datasource, ImportMode, Job
 from airflow_provider_tinybird.api.query import sql as query
 from airflow_provider_tinybird.files.local_or_remote import file_format, file_to_send
 from airflow_provider_tinybird.jobs import submissions, watch
-from airflow_provider_tinybird.jobs.start import Attempt, Memory, OnUnknown, Starter
+from airflow_provider_tinybird.jobs.start import Attempt, Memory, OnUnknown, Submitter
 from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.loads import OnNarrowing, gate_of
 from airflow_provider_tinybird.loads.events.breaks import note_nothing_sent
-from airflow_provider_tinybird.loads.files import Limits, Rows, SpooledFile, spooled, target_columns
+from airflow_provider_tinybird.loads.files import Limits, RowFile, Rows, row_files, target_columns
 from airflow_provider_tinybird.loads.files.interval_scan import Seen
 from airflow_provider_tinybird.loads.files.interval_swap import Replaced
 from airflow_provider_tinybird.loads.files.parquet import check_file
@@ -88,7 +88,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
 
     The other parameters are those of :class:`~airflow_provider_tinybird.operators.quarantine.TinybirdQuarantineOperator`,
     :class:`~airflow_provider_tinybird.operators.guards.TinybirdGuardedOperator` and
-    :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`; a retry begins anew, which is safe.
+    :class:`~airflow_provider_tinybird.operators.job.TinybirdJobsOperator`; a retry starts over, which is safe.
     """
 
     template_fields: Sequence[str] = (
@@ -285,10 +285,10 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         try:
             limits = Limits(max_file_bytes=int(self.max_file_bytes), folder=self.spool_folder)
             rows = Rows(unwrapped(self.data), max_bytes=limits.slice_bytes, gate=self._gate(datasource))
-            for spooled_file in spooled(seen.pass_on(rows.slices(seen.columns)), limits):
-                self._check_whole(spooled_file)
+            for row_file in row_files(seen.pass_on(rows.slices(seen.columns)), limits):
+                self._check_whole(row_file)
                 is_read = True
-                submission = self._of_file(spooled_file.as_file_to_send(), interval)
+                submission = self._of_file(row_file.as_file_to_send(), interval)
                 return self._import(context, submission, self._checked(seen, plan), rules)
         except (EncodeError, UnsupportedDataError) as e:
             raise InvalidInputError(f"Nothing was sent to '{self.datasource}': {e}") from e
@@ -316,7 +316,7 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
             self.datasource, file, mode=ImportMode.REPLACE.value, replace_condition=interval.condition
         )
 
-    def _check_whole(self, file: SpooledFile) -> None:
+    def _check_whole(self, file: RowFile) -> None:
         if not file.is_last:
             raise InvalidInputError(
                 f"The rows of the interval do not fit into one file of {self.max_file_bytes:,} bytes, and a replace by condition must: a "
@@ -345,13 +345,13 @@ class TinybirdReplaceIntervalOperator(TinybirdQuarantineOperator, TinybirdGuarde
         return self._run_job(context, submission, plan, rules)
 
     def _run_job(self, context: Context, submission: Submission, plan: Replaced, rules: watch.Rules) -> dict[str, Any]:
-        # Everything here can be done twice, so that a retry does all of it anew and takes up nothing.
-        starter = Starter(
+        # Everything here can be done twice, so that a retry does all of it again and reattaches to nothing.
+        submitter = Submitter(
             client=self.hook.client,
             memory=Memory(None, Attempt(max_tries=0)),
             on_unknown=OnUnknown.parse(self.on_unknown),
         )
-        started = self.start_job(starter, submission, rules)
+        started = self.start_job(submitter, submission, rules)
         self.leave_link(context, started.job)
         return self._go_on(context, plan, self.wait_for_job(started, rules, plan.as_json()), rules)
 

@@ -23,7 +23,7 @@ from airflow_provider_tinybird.hooks.tinybird import TinybirdHook
 from airflow_provider_tinybird.jobs import outcome as outcomes
 from airflow_provider_tinybird.jobs import slots
 from airflow_provider_tinybird.jobs import watch as jobs
-from airflow_provider_tinybird.jobs.start import OnUnknown, Started, Starter
+from airflow_provider_tinybird.jobs.start import OnUnknown, Started, Submitter
 from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.operators.base import clear_failure, memory_of, seconds
 from airflow_provider_tinybird.operators.writers import TinybirdWriterOperator
@@ -115,7 +115,7 @@ class TinybirdJobsOperator(TinybirdWriterOperator):
 
     @cached_property
     def hook(self) -> TinybirdHook:
-        """The hook for the connection. None of its calls outlives the task, whoever sends it."""
+        """The hook for the connection. None of its calls outlives the task."""
         hook = super().hook
         hook.until(time.time() + self._timeout())
         return hook
@@ -124,9 +124,9 @@ class TinybirdJobsOperator(TinybirdWriterOperator):
         """Let what comes after a job, such as counts, end soon after the deadline; where that is over, in some seconds."""
         self.hook.until(max(self._deadline, time.time()) + deadlines.CLOSING)
 
-    def _starter(self, context: Context) -> Starter:
+    def _submitter(self, context: Context) -> Submitter:
         memory = memory_of(context, int(self.retries or 0), durable=self.durable)
-        return Starter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
+        return Submitter(client=self.hook.client, memory=memory, on_unknown=OnUnknown.parse(self.on_unknown))
 
     def _found_no_slot(self, outcome: outcomes.Outcome) -> bool:
         """Tell whether the job failed only because as many of its kind were running as the plan allows."""
@@ -314,7 +314,7 @@ class TinybirdJobOperator(TinybirdJobsOperator):
             return self._finish(outcome, facts)
 
     def _rules_after(self, event: Any, left: Mapping[str, Any]) -> jobs.Rules:
-        """Make the rules anew; where an older version left no deadline, by what its event says of the time."""
+        """Make the rules again; where an older version left no deadline, by what its event says of the time."""
         if left.get("deadline") is not None:
             return self._rules(deadline=left["deadline"], started_at=left.get("started_at"))
         began = time.time() - outcomes.Outcome.from_payload(event).waited
@@ -327,9 +327,9 @@ class TinybirdJobOperator(TinybirdJobsOperator):
         self.tell(submission.call.what, **submission.request)
         while True:
             try:
-                starter = replace(self._starter(context), before_submit=self._look_before)
-                self._retry_is_safe = starter.memory.exists or submission.is_idempotent
-                started = starter.start(submission, deadline=rules.deadline)
+                submitter = replace(self._submitter(context), before_submit=self._look_before)
+                self._retry_is_safe = submitter.memory.exists or submission.is_idempotent
+                started = submitter.start(submission, deadline=rules.deadline)
             except JobQuotaError as e:
                 self._wait_for_slot(str(e), submission, rules, cause=e)
                 continue

@@ -18,7 +18,7 @@ from airflow_provider_tinybird.jobs.start import CLOCK_SLACK, Attempt
 from airflow_provider_tinybird.jobs.submissions import import_mode
 from airflow_provider_tinybird.loads import LoadMemory, LoadResult, NotEnoughRowsError
 from airflow_provider_tinybird.loads.events.breaks import note_nothing_sent
-from airflow_provider_tinybird.loads.files import FilesMemory, Ledger, Rows, text_of
+from airflow_provider_tinybird.loads.files import Checkpoint, FilesMemory, Rows, text_of
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 from airflow_provider_tinybird.operators.base import attempt_of, choice, clear_failure, load_id_of
 from airflow_provider_tinybird.operators.empty import nothing_to_load
@@ -117,19 +117,19 @@ class TinybirdLoadOperator(FilesOperator):
             # on_kill runs inside a signal handler, where the connection can no longer be looked up.
             self._settings = self.hook.settings
             memory = self._memory(context)
-            ledger = memory.recall(self._target())
+            checkpoint = memory.recall(self._target())
             rows = self._rows()
             with self._clear_source():
-                if self._goes_as_events(mode, ledger, rows, memory):
+                if self._goes_as_events(mode, checkpoint, rows, memory):
                     return self._send_events(context, rows)
             if mode is ImportMode.REPLACE:
-                if memory.attempt.is_retry or ledger.files or ledger.sent:
+                if memory.attempt.is_retry or checkpoint.files or checkpoint.sent:
                     self._let_earlier_imports_end(memory.attempt, rules)
-                ledger = self._from_the_start(ledger)
-                memory.remember(ledger)
-            if not ledger.files and ledger.sent is None:
-                ledger = replace(ledger, before=self.look_before(self.datasource).as_json())
-            return self._load(context, rows, ledger, rules)
+                checkpoint = self._from_the_start(checkpoint)
+                memory.remember(checkpoint)
+            if not checkpoint.files and checkpoint.sent is None:
+                checkpoint = replace(checkpoint, before=self.look_before(self.datasource).as_json())
+            return self._load(context, rows, checkpoint, rules)
 
     def is_idempotent(self) -> bool:
         """A replace begins again with the replace."""
@@ -150,27 +150,31 @@ class TinybirdLoadOperator(FilesOperator):
         """
         with clear_failure():
             left, rules, outcome = self.resumed(context, event, state=state, deadline=deadline, started_at=started_at)
-            ledger = Ledger.from_json(left)
-            if ledger is None or ledger.sent is None:
+            checkpoint = Checkpoint.from_json(left)
+            if checkpoint is None or checkpoint.sent is None:
                 raise AssertionError("deferred without a file")
-            memory, is_last = self._memory(context), ledger.sent.is_last
-            with self.forgetting(memory, ledger):
+            memory, is_last = self._memory(context), checkpoint.sent.is_last
+            with self.forgetting(memory, checkpoint):
                 job = self._job_done(outcome)
-            ledger = self.note_import(context, memory, ledger, job)
+            checkpoint = self.note_import(context, memory, checkpoint, job)
             if is_last:
-                return self._result(ledger, rules.started_at)
-            return self._load(context, self._rows(), ledger, rules)
+                return self._result(checkpoint, rules.started_at)
+            return self._load(context, self._rows(), checkpoint, rules)
 
-    def _load(self, context: Context, rows: Rows, ledger: Ledger, rules: watch.Rules) -> dict[str, Any]:
-        ledger = self.load_files(context, rows, ledger, rules)
-        return self._result(ledger, rules.started_at) if ledger.files else self._nothing(context, ledger, rules)
+    def _load(self, context: Context, rows: Rows, checkpoint: Checkpoint, rules: watch.Rules) -> dict[str, Any]:
+        checkpoint = self.load_files(context, rows, checkpoint, rules)
+        return (
+            self._result(checkpoint, rules.started_at)
+            if checkpoint.files
+            else self._nothing(context, checkpoint, rules)
+        )
 
-    def _from_the_start(self, ledger: Ledger) -> Ledger:
+    def _from_the_start(self, checkpoint: Checkpoint) -> Checkpoint:
         """Begin again with the replace; what the first attempt found before it is kept."""
-        before = ledger.rows_before
+        before = checkpoint.rows_before
         if before is None:
             before = deletes.count_rows(self.hook.client, self.datasource)
-        return Ledger(target=ledger.target, max_tries=ledger.max_tries, rows_before=before)
+        return Checkpoint(target=checkpoint.target, max_tries=checkpoint.max_tries, rows_before=before)
 
     # What goes which way
 
@@ -187,14 +191,14 @@ class TinybirdLoadOperator(FilesOperator):
     def _target(self) -> str:
         return f"{self.mode} {self.datasource} {self.replace_condition or ''}".strip()
 
-    def _goes_as_events(self, mode: ImportMode, ledger: Ledger, rows: Rows, memory: FilesMemory) -> bool:
+    def _goes_as_events(self, mode: ImportMode, checkpoint: Checkpoint, rows: Rows, memory: FilesMemory) -> bool:
         if mode is ImportMode.REPLACE:
             self.log.info("The rows go as files: events cannot replace what is there.")
             return False
         if self.via != "auto":
             self.log.info("The rows go as %s, as via=%r says.", self.via, self.via)
             return self.via == "events"
-        if ledger.files or ledger.sent:
+        if checkpoint.files or checkpoint.sent:
             self.log.info("The rows go as files, as in the attempt before.")
             return False
         if memory.has_events(self.datasource):
@@ -278,7 +282,7 @@ class TinybirdLoadOperator(FilesOperator):
 
     # Without rows, and at the end
 
-    def _nothing(self, context: Context, ledger: Ledger, rules: watch.Rules) -> dict[str, Any]:
+    def _nothing(self, context: Context, checkpoint: Checkpoint, rules: watch.Rules) -> dict[str, Any]:
         empty = {"via": "files", "rows": 0, "files": 0, "bytes": 0, "job_ids": []}
         least = rows_bound("min_rows", self.min_rows)
         if least and self.on_empty in (None, "success"):
@@ -297,50 +301,56 @@ class TinybirdLoadOperator(FilesOperator):
             self.log.warning(
                 "There are no rows: what is in '%s' stays, as on_empty='%s' says.", self.datasource, self.on_empty
             )
-            return empty | self._rows_around(ledger)
+            return empty | self._rows_around(checkpoint)
         self.log.info("There are no rows: what is there is deleted, as on_empty='delete' says.")
         if self.replace_condition is None:
             self.hook.truncate(self.datasource)
-            return empty | self._rows_around(ledger)
+            return empty | self._rows_around(checkpoint)
         submission = submissions.delete_rows(self.datasource, self.replace_condition, lightweight=False)
-        started = self.start_job(self._starter(context), submission, rules)
+        started = self.start_job(self._submitter(context), submission, rules)
         outcome = watch.watch_job(self.hook.client, watch.Watch(started.job.id, self.rules_of(started, rules)))
         if outcome is None:  # only with a patience
             raise AssertionError("the watch ended without an outcome")
         job = self._job_done(outcome)
-        return empty | {"rows_deleted": job.rows_affected} | self._rows_around(ledger)
+        return empty | {"rows_deleted": job.rows_affected} | self._rows_around(checkpoint)
 
-    def _result(self, ledger: Ledger, started_at: float) -> dict[str, Any]:
-        self.log.info("%d rows in %d files went into data source '%s'.", ledger.rows, ledger.files, self.datasource)
+    def _result(self, checkpoint: Checkpoint, started_at: float) -> dict[str, Any]:
+        self.log.info(
+            "%d rows in %d files went into data source '%s'.", checkpoint.rows, checkpoint.files, self.datasource
+        )
         # Where it is not known, that was said, or was an error, when the file was in.
         self._judge(
-            ledger.written, ledger.quarantined or 0, ledger.invalid, time.time() - started_at, ledger.import_ids
+            checkpoint.written,
+            checkpoint.quarantined or 0,
+            checkpoint.invalid,
+            time.time() - started_at,
+            checkpoint.import_ids,
         )
         least = rows_bound("min_rows", self.min_rows)
         if least is not None:
-            deletes.check_rows_written(ledger.written, least, self.datasource, replaces=self._replaces)
-        self._tell_what_was_left_out(ledger)
+            deletes.check_rows_written(checkpoint.written, least, self.datasource, replaces=self._replaces)
+        self._tell_what_was_left_out(checkpoint)
         return {
             "via": "files",
-            "rows": ledger.rows if ledger.written is None else ledger.written,
-            "files": ledger.files,
-            "bytes": ledger.size,
-            "job_ids": list(ledger.jobs),
-            "quarantine_rows": ledger.quarantined,
-            "invalid_lines": ledger.invalid,
-            **self._rows_around(ledger),
+            "rows": checkpoint.rows if checkpoint.written is None else checkpoint.written,
+            "files": checkpoint.files,
+            "bytes": checkpoint.size,
+            "job_ids": list(checkpoint.jobs),
+            "quarantine_rows": checkpoint.quarantined,
+            "invalid_lines": checkpoint.invalid,
+            **self._rows_around(checkpoint),
         }
 
-    def _tell_what_was_left_out(self, ledger: Ledger) -> None:
+    def _tell_what_was_left_out(self, checkpoint: Checkpoint) -> None:
         """Count behind a replace by condition: Tinybird counts rows as written that it leaves out, since they do not match."""
-        if self.replace_condition is None or not ledger.written:
+        if self.replace_condition is None or not checkpoint.written:
             return
         found = deletes.count_matching(self.hook.client, self.datasource, self.replace_condition)
-        if found is not None and found < ledger.written:
+        if found is not None and found < checkpoint.written:
             self.log.warning(
                 "%d rows were written, and replace_condition holds for %d rows of '%s' now: Tinybird leaves out rows that do not match it. "
                 "An engine that merges rows makes them fewer, too.",
-                ledger.written,
+                checkpoint.written,
                 found,
                 self.datasource,
             )
@@ -349,10 +359,13 @@ class TinybirdLoadOperator(FilesOperator):
         # To keep or delete what is there is for a replace: an append leaves it, whatever it is.
         nothing_to_load(self.on_empty if self.on_empty in ("skip", "fail") else "success", self.datasource)
 
-    def _rows_around(self, ledger: Ledger) -> dict[str, Any]:
+    def _rows_around(self, checkpoint: Checkpoint) -> dict[str, Any]:
         if self.mode == ImportMode.APPEND.value:
             return {}
-        return {"rows_before": ledger.rows_before, "rows_after": deletes.count_rows(self.hook.client, self.datasource)}
+        return {
+            "rows_before": checkpoint.rows_before,
+            "rows_after": deletes.count_rows(self.hook.client, self.datasource),
+        }
 
     @contextmanager
     def _clear_source(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from airflow_provider_tinybird.api.models import Datasource, ImportMode, Job
 from airflow_provider_tinybird.arguments import rows_bound
 from airflow_provider_tinybird.jobs import submissions
 from airflow_provider_tinybird.jobs import watch as jobs
-from airflow_provider_tinybird.jobs.start import Started, Starter
+from airflow_provider_tinybird.jobs.start import Started, Submitter
 from airflow_provider_tinybird.loads import (
     LoadInterruptedError,
     MissingDatasourceError,
@@ -34,15 +34,15 @@ from airflow_provider_tinybird.loads import (
 )
 from airflow_provider_tinybird.loads.events.breaks import note_nothing_sent
 from airflow_provider_tinybird.loads.files import (
+    Checkpoint,
     FilesMemory,
-    Ledger,
     Limits,
     NoRoomError,
+    RowFile,
     Rows,
-    SpooledFile,
     TargetColumn,
     chained,
-    spooled,
+    row_files,
     target_columns,
 )
 from airflow_provider_tinybird.ndjson import EncodeError, Gate, UnsupportedDataError, check_values
@@ -54,7 +54,7 @@ from airflow_provider_tinybird.operators.quarantine import TinybirdQuarantineOpe
 from airflow_provider_tinybird.operators.series import IMPORTS_PER_MINUTE, ImportPace, TinybirdSeriesOperator
 from airflow_provider_tinybird.policies import row_counts
 from airflow_provider_tinybird.policies.quarantine import Load
-from airflow_provider_tinybird.policies.row_accounting import Arrival, ReplacedRowsMissingError
+from airflow_provider_tinybird.policies.row_accounting import FileRows, ReplacedRowsMissingError
 from airflow_provider_tinybird.policies.target_rows import Before, Written
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
             return ()
         return target_columns(found)
 
-    def load_files(self, context: Context, rows: Rows, ledger: Ledger, rules: jobs.Rules) -> Ledger:
+    def load_files(self, context: Context, rows: Rows, checkpoint: Checkpoint, rules: jobs.Rules) -> Checkpoint:
         """Write file after file, skip those that are in, and import the rest."""
-        run = FilesRun(self, context, ledger, rules)
+        run = FilesRun(self, context, checkpoint, rules)
         try:
-            for file in spooled(rows.slices(self._columns()), self._limits()):
+            for file in row_files(rows.slices(self._columns()), self._limits()):
                 run.take(file)
         except (EncodeError, UnsupportedDataError, NoRoomError) as e:
             run.stop(e)
@@ -163,68 +163,68 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
         return run.end()
 
     @contextmanager
-    def forgetting(self, memory: FilesMemory, ledger: Ledger) -> Iterator[None]:
+    def forgetting(self, memory: FilesMemory, checkpoint: Checkpoint) -> Iterator[None]:
         """Forget a file whose import is known to have failed, so that a retry may bring other rows in its place."""
         try:
             yield
         except (OutcomeUnknownError, UnreadableAnswerError, JobTimeoutError, JobLostError):
             raise
         except TinybirdError:
-            memory.remember(replace(ledger, sent=None))
+            memory.remember(replace(checkpoint, sent=None))
             raise
 
-    def note_import(self, context: Context, memory: FilesMemory, ledger: Ledger, job: Job) -> Ledger:
-        """Take down that the file that was sent is in, and see that its rows are.
+    def note_import(self, context: Context, memory: FilesMemory, checkpoint: Checkpoint, job: Job) -> Checkpoint:
+        """Record that the file that was sent is in, and see that its rows are.
 
         :raises RowsMissingError: some are not.
         :raises QuarantinedRowsError: too many of them are in quarantine to go on with the next file.
         """
-        sent = ledger.sent
+        sent = checkpoint.sent
         if sent is None:
             raise AssertionError("no file was sent")
         found = row_counts.of_import(self.hook.client, job)
         if found.rows is not None:
             self.log.info("Done: %s. It wrote %d of %d rows.", job, found.rows, sent.rows)
-        arrival = Arrival(datasource=self.datasource, job=job, sent=sent.rows, counts=found)
-        noted = ledger.is_in(job.id, found, row_counts.import_id(job))
+        arrival = FileRows(datasource=self.datasource, job=job, sent=sent.rows, counts=found)
+        noted = checkpoint.is_in(job.id, found, row_counts.import_id(job))
         memory.remember(noted)
         way_out = self._way_out(noted, is_last=sent.is_last)
         arrival = arrival.with_quarantine(self.hook.client, self.quarantine_policy(), "" if sent.is_last else way_out)
-        noted = ledger.is_in(job.id, arrival.counts, row_counts.import_id(job))
+        noted = checkpoint.is_in(job.id, arrival.counts, row_counts.import_id(job))
         memory.remember(noted)
         try:
             arrival.check(self._replaces, way_out)
         except ReplacedRowsMissingError:
-            self._starter(context).memory.forget()  # or the retry would take up this very import
+            self._submitter(context).memory.forget()  # or the retry would take up this very import
             raise
         if not sent.is_last:
             self._check_quarantine_so_far(noted, way_out)
         self.judge_target(Before.from_json(noted.before), self._written(noted, way_out))
         return noted
 
-    def _written(self, ledger: Ledger, way_out: str) -> Written:
+    def _written(self, checkpoint: Checkpoint, way_out: str) -> Written:
         """Say what of all files so far has to be there."""
-        bad = (ledger.quarantined or 0) + ledger.invalid
+        bad = (checkpoint.quarantined or 0) + checkpoint.invalid
         unknown = "Tinybird does not say how many rows it wrote, or sent to quarantine"
-        is_known = ledger.written is not None and ledger.quarantined is not None
+        is_known = checkpoint.written is not None and checkpoint.quarantined is not None
         if self._replaces and self.replace_condition is not None:
             is_known, unknown = False, "Tinybird leaves out rows that do not match replace_condition"
         return Written(
-            what=f"The load by files ({ledger.files} so far)",
-            rows=ledger.rows - bad if is_known else None,
+            what=f"The load by files ({checkpoint.files} so far)",
+            rows=checkpoint.rows - bad if is_known else None,
             unknown=unknown,
-            job_ids=frozenset(ledger.jobs),
+            job_ids=frozenset(checkpoint.jobs),
             replaces=self._replaces,
             then=way_out,
         )
 
-    def _check_quarantine_so_far(self, ledger: Ledger, way_out: str) -> None:
+    def _check_quarantine_so_far(self, checkpoint: Checkpoint, way_out: str) -> None:
         load = Load(
             datasource=self.datasource,
-            rows=ledger.written,
-            quarantined=ledger.quarantined or 0,
-            invalid_lines=ledger.invalid,
-            import_ids=ledger.import_ids,
+            rows=checkpoint.written,
+            quarantined=checkpoint.quarantined or 0,
+            invalid_lines=checkpoint.invalid,
+            import_ids=checkpoint.import_ids,
             stopped=way_out,
         )
         if self.quarantine_policy().is_broken_by(load):
@@ -234,12 +234,12 @@ class FilesOperator(TinybirdQuarantineOperator, TinybirdGuardedOperator, Tinybir
     def _replaces(self) -> bool:
         return self.mode == ImportMode.REPLACE.value
 
-    def _way_out(self, ledger: Ledger, *, is_last: bool) -> str:
+    def _way_out(self, checkpoint: Checkpoint, *, is_last: bool) -> str:
         """Say what to do when what has been sent is not as it should be."""
         sent = (
-            f"All rows were sent, in {ledger.files} files."
+            f"All rows were sent, in {checkpoint.files} files."
             if is_last
-            else f"The load stopped: the first {ledger.rows} rows ({ledger.files} files) were sent, the rest was not."
+            else f"The load stopped: the first {checkpoint.rows} rows ({checkpoint.files} files) were sent, the rest was not."
         )
         if self._replaces:
             condition = (
@@ -257,14 +257,14 @@ class FilesRun:
 
     :param task: the operator.
     :param context: its context.
-    :param ledger: what is in.
+    :param checkpoint: what is in.
     :param rules: until when, and how often to look.
     """
 
-    def __init__(self, task: FilesOperator, context: Context, ledger: Ledger, rules: jobs.Rules) -> None:
+    def __init__(self, task: FilesOperator, context: Context, checkpoint: Checkpoint, rules: jobs.Rules) -> None:
         self._task = task
         self._context = context
-        self._ledger = ledger
+        self._checkpoint = checkpoint
         self._rules = rules
         self._memory = task._memory(context)
         self._pace = ImportPace(task.imports_per_minute)
@@ -273,18 +273,18 @@ class FilesRun:
         self._skipped = 0
         self._chain = ""
 
-    def take(self, file: SpooledFile) -> None:
+    def take(self, file: RowFile) -> None:
         """Skip a file that is in, or hand it over as soon as the one before it is in."""
-        if self._skipped < self._ledger.files:
+        if self._skipped < self._checkpoint.files:
             self._skipped += 1
             self._chain = chained(self._chain, file.digest)
-            if self._skipped == self._ledger.files and self._chain != self._ledger.chain:
+            if self._skipped == self._checkpoint.files and self._chain != self._checkpoint.chain:
                 raise self._changed()
             return
         if self._started is not None:
             # A deferral costs writing all files up to here once more, so it has to be worth as much time.
             self._wait(max(INLINE_SECONDS, time.monotonic() - self._began))
-        elif self._ledger.sent is not None and self._ledger.sent.digest != file.digest:
+        elif self._checkpoint.sent is not None and self._checkpoint.sent.digest != file.digest:
             raise self._changed()
         self._hand_over(file)
 
@@ -295,42 +295,42 @@ class FilesRun:
             outcome = jobs.watch_job(self._task.hook.client, watch)
             if outcome is None:  # only with a patience
                 raise AssertionError("the watch ended without an outcome")
-            with self._task.forgetting(self._memory, self._ledger):
+            with self._task.forgetting(self._memory, self._checkpoint):
                 job = self._task._job_done(outcome)
             self._note(job)
-        if not self._ledger.files and not self._ledger.sent:
+        if not self._checkpoint.files and not self._checkpoint.sent:
             raise InvalidInputError(f"Nothing was sent to '{self._task.datasource}': {cause}") from cause
         raise LoadInterruptedError(f"{self._stopped} The cause: {cause}") from cause
 
     def say_what_is_in(self, cause: Exception) -> None:
         """Log it, when the data itself broke."""
-        if self._ledger.files or self._ledger.sent:
+        if self._checkpoint.files or self._checkpoint.sent:
             self._task.log.error("%s", self._stopped)
         else:
             note_nothing_sent(cause, self._task.datasource)
 
-    def end(self) -> Ledger:
+    def end(self) -> Checkpoint:
         """Wait for the last file."""
-        if self._skipped < self._ledger.files or (self._ledger.sent is not None and self._started is None):
+        if self._skipped < self._checkpoint.files or (self._checkpoint.sent is not None and self._started is None):
             raise self._changed()
         if self._started is not None:
             self._wait(INLINE_SECONDS)
-        return self._ledger
+        return self._checkpoint
 
     def _wait(self, patience: float) -> None:
         if self._started is None:
             raise AssertionError("nothing was sent")
-        with self._task.forgetting(self._memory, self._ledger):
-            job = self._task.wait_for_job(self._started, self._rules, self._ledger.as_json(), patience=patience)
+        with self._task.forgetting(self._memory, self._checkpoint):
+            job = self._task.wait_for_job(self._started, self._rules, self._checkpoint.as_json(), patience=patience)
         self._note(job)
 
     def _note(self, job: Job) -> None:
-        self._ledger = self._task.note_import(self._context, self._memory, self._ledger, job)
+        self._checkpoint = self._task.note_import(self._context, self._memory, self._checkpoint, job)
         self._started = None
-        self._skipped = self._ledger.files
+        self._skipped = self._checkpoint.files
 
-    def _hand_over(self, file: SpooledFile) -> None:
-        task, first = self._task, self._ledger.files == 0
+    def _hand_over(self, file: RowFile) -> None:
+        task, first = self._task, self._checkpoint.files == 0
         condition = task.replace_condition if first else None
         if condition is not None and not file.is_last:
             raise InvalidInputError(
@@ -347,33 +347,33 @@ class FilesRun:
             task.datasource, file.as_file_to_send(), mode=mode, replace_condition=condition
         )
         # Files may be equal byte for byte, and the job of one must not be taken for that of another.
-        submission = replace(submission, request={**submission.request, "position": self._ledger.files})
-        self._ledger = self._ledger.about_to_send(file)
-        self._memory.remember(self._ledger)
+        submission = replace(submission, request={**submission.request, "position": self._checkpoint.files})
+        self._checkpoint = self._checkpoint.about_to_send(file)
+        self._memory.remember(self._checkpoint)
         self._pace.wait(self._rules.deadline)
         try:
-            with task.forgetting(self._memory, self._ledger):
-                self._started = task.start_job(self._starter(first), submission, self._rules)
+            with task.forgetting(self._memory, self._checkpoint):
+                self._started = task.start_job(self._submitter(first), submission, self._rules)
         except OutcomeUnknownError as e:
             if task.mode != ImportMode.REPLACE.value:
                 raise
             raise BrokenReplaceError(f"{e} A retry of this task starts from the replace, which is safe.") from e
         task.leave_link(self._context, self._started.job)
-        number, size = self._ledger.files + 1, file.size / 1e6
+        number, size = self._checkpoint.files + 1, file.size / 1e6
         task.log.info(
             "File %d: %d rows, %.1f MB of %s; %s.", number, file.rows, size, file.format.value, self._started.job
         )
 
-    def _starter(self, first: bool) -> Starter:
-        starter = self._task._starter(self._context)
+    def _submitter(self, first: bool) -> Submitter:
+        submitter = self._task._submitter(self._context)
         if not first:
             # The jobs in Tinybird's list since the first attempt are our own by now.
-            starter.memory.attempt = replace(starter.memory.attempt, is_retry=False)
-        return starter
+            submitter.memory.attempt = replace(submitter.memory.attempt, is_retry=False)
+        return submitter
 
     def _changed(self) -> SourceChangedError:
         return SourceChangedError(
-            f"The rows are not those of the attempt before, of which the first {self._ledger.rows} ({self._ledger.files} files) are "
+            f"The rows are not those of the attempt before, of which the first {self._checkpoint.rows} ({self._checkpoint.files} files) are "
             f"in '{self._task.datasource}'{self._under_way}: another order, other values, another max_file_bytes or another version of "
             "pyarrow. Nothing was sent now. Take those rows out and clear the task to load all, or load only what is missing."
         )
@@ -381,10 +381,10 @@ class FilesRun:
     @property
     def _stopped(self) -> str:
         return (
-            f"The load into '{self._task.datasource}' stopped: the first {self._ledger.rows} rows ({self._ledger.files} files) are in"
+            f"The load into '{self._task.datasource}' stopped: the first {self._checkpoint.rows} rows ({self._checkpoint.files} files) are in"
             f"{self._under_way}, the rest is not."
         )
 
     @property
     def _under_way(self) -> str:
-        return ", the import of one more may be under way" if self._ledger.sent else ""
+        return ", the import of one more may be under way" if self._checkpoint.sent else ""

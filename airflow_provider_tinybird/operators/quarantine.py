@@ -145,7 +145,7 @@ class TinybirdQuarantineCheckOperator(TinybirdOperator):
                 )
             return result
 
-    def _good_rows(self, question: checks.QuarantineQuestion) -> int:
+    def _good_rows(self, question: checks.QuarantineCheck) -> int:
         window = checks.window_of(str(self.column), question.start, question.end)
         sql = f"SELECT count() AS rows_found FROM {checks.table(self.datasource)} WHERE {window}"  # noqa: S608
         return self.hook.send(query.sql(sql).then(lambda found: int(found.data[0]["rows_found"])))

@@ -122,7 +122,7 @@ class TinybirdCopyRangeOperator(TinybirdJobsOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the pipe over the range, window after window."""
         with clear_failure():
-            # Airflow does not enforce it while a task is deferred, and begins anew with it each time the task wakes up.
+            # Airflow does not enforce it while a task is deferred, and starts it over each time the task wakes up.
             limit = self.execution_timeout if self.deferrable else None
             return self._run(
                 context, Progress(), ends_at=math.inf if limit is None else time.time() + limit.total_seconds()

@@ -12,7 +12,7 @@ from airflow_provider_tinybird.api.models import Job
 from airflow_provider_tinybird.jobs import slots
 from airflow_provider_tinybird.jobs import watch as jobs
 from airflow_provider_tinybird.jobs.outcome import Ending, Outcome, left_before
-from airflow_provider_tinybird.jobs.start import Started, Starter
+from airflow_provider_tinybird.jobs.start import Started, Submitter
 from airflow_provider_tinybird.jobs.submissions import Submission
 from airflow_provider_tinybird.operators.job import INLINE_SECONDS, TRIGGER_SLACK, TinybirdJobsOperator
 from airflow_provider_tinybird.triggers.jobs import TinybirdJobTrigger
@@ -58,11 +58,11 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
     together.
     """
 
-    def start_job(self, starter: Starter, submission: Submission, rules: jobs.Rules) -> Started:
+    def start_job(self, submitter: Submitter, submission: Submission, rules: jobs.Rules) -> Started:
         """Start a job, once; where the quota is used up or no slot is free, that is a wait."""
         while True:
             try:
-                started = starter.start(submission, deadline=rules.deadline)
+                started = submitter.start(submission, deadline=rules.deadline)
             except (JobQuotaError, RateLimitedError) as e:
                 left = rules.deadline - time.time()
                 if left <= 0:
@@ -72,7 +72,7 @@ class TinybirdSeriesOperator(TinybirdJobsOperator):
                 time.sleep(pause)
                 continue
             self._running_job_id = started.job.id
-            self._retry_is_safe = starter.memory.exists or self.is_idempotent()
+            self._retry_is_safe = submitter.memory.exists or self.is_idempotent()
             return started
 
     def resumed(

@@ -36,7 +36,7 @@ class ReplacedRowsMissingError(RowsMissingError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class FileRows:
     """What became of the rows of a file.
 
     :param datasource: name of the data source.
@@ -59,7 +59,7 @@ class Arrival:
         # Whether the lines of a block include those in quarantine is documented nowhere. If they do, there seem to be more than were sent.
         return max(0, self.sent - self.counts.rows - bad)
 
-    def with_quarantine(self, client: Client, policy: QuarantinePolicy, stopped: str = "") -> Arrival:
+    def with_quarantine(self, client: Client, policy: QuarantinePolicy, stopped: str = "") -> FileRows:
         """Ask for the rows in quarantine, where the job does not tell and somebody has to know.
 
         :param stopped: where there are more files: what is in, and what the reader can do.

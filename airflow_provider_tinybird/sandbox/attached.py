@@ -1,4 +1,4 @@
-"""``tinybird-sandbox`` for as long as whoever started it lives: it ends when its standard input does.
+"""``tinybird-sandbox`` for as long as its parent lives: it ends when its standard input does.
 
 Whoever holds the other end of a pipe can be killed in ways that leave it no time to stop what it started, and the pipe is closed all
 the same. This file is run by its path, so that neither the current directory nor this one gets in front of the installed modules.

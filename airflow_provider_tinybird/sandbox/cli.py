@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7181
-# The file of a data directory that whoever uses it has locked.
+# The file of a data directory that its user has locked.
 LOCK = "lock"
 _TEMPORARY = "tinybird-sandbox-"
 _STARTING_SECONDS = 60
@@ -277,7 +277,7 @@ def _ask_for_faults(box: Sandbox, file: Path | None) -> None:
 
 
 def _announce(box: Sandbox, port: int) -> None:
-    # The listener queues connections from here on, so whoever reads the line can connect.
+    # The listener queues connections from here on, so a reader of the line can connect.
     print(f"Tinybird sandbox is ready: http://{HOST}:{port}", flush=True)
     datasources, pipes = len(box.workspace.datasources), len(box.workspace.pipes)
     print(

@@ -31,7 +31,7 @@ from airflow_provider_tinybird.triggers.conditions import TinybirdConditionTrigg
 
 if TYPE_CHECKING:
     from airflow_provider_tinybird._compat import Context
-    from airflow_provider_tinybird.conditions.checks import Question
+    from airflow_provider_tinybird.conditions.checks import Check
 
 
 class PunctualSensor(BaseSensorOperator):
@@ -121,7 +121,7 @@ class TinybirdConditionSensor(TinybirdTask, PunctualSensor):
         self.tinybird_conn_id = tinybird_conn_id
 
     @abstractmethod
-    def question(self) -> Question:
+    def question(self) -> Check:
         """Say what is asked."""
 
     def execute(self, context: Context) -> Any:

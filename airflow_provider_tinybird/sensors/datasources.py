@@ -50,7 +50,7 @@ class TinybirdFreshnessSensor(TinybirdConditionSensor):
         self.max_age = max_age
         self.condition = condition
 
-    def question(self) -> checks.SqlQuestion:
+    def question(self) -> checks.SqlCheck:
         """Ask for the newest value."""
         at_least, max_age = self.at_least, self.max_age
         if isinstance(at_least, timedelta) and max_age is None:
@@ -88,7 +88,7 @@ class TinybirdRowsSensor(TinybirdConditionSensor):
         self.condition = condition
         self.min_rows = min_rows
 
-    def question(self) -> checks.SqlQuestion:
+    def question(self) -> checks.SqlCheck:
         """Ask for the number of rows."""
         min_rows = checks.row_count(self.min_rows, "min_rows")
         return checks.enough_rows(self.datasource, min_rows=min_rows, condition=self.condition)
@@ -113,9 +113,9 @@ class TinybirdSqlSensor(TinybirdConditionSensor):
         super().__init__(**kwargs)
         self.sql = sql
 
-    def question(self) -> checks.FirstCellQuestion:
+    def question(self) -> checks.FirstCellCheck:
         """Ask for the first cell."""
-        return checks.FirstCellQuestion(sql=self.sql)
+        return checks.FirstCellCheck(sql=self.sql)
 
 
 class TinybirdQuarantineSensor(TinybirdConditionSensor):
@@ -155,7 +155,7 @@ class TinybirdQuarantineSensor(TinybirdConditionSensor):
         self.max_rows = max_rows
         self.condition = condition
 
-    def question(self) -> checks.QuarantineQuestion:
+    def question(self) -> checks.QuarantineCheck:
         """Ask for the rows of the window."""
         return checks.clean_quarantine(
             self.datasource, start=self.start, end=self.end, max_rows=self.max_rows, condition=self.condition

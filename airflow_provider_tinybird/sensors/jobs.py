@@ -200,8 +200,8 @@ class TinybirdCopySucceededSensor(TinybirdConditionSensor):
         self.since = since
         self.fail_on_error = fail_on_error
 
-    def question(self) -> checks.CopyQuestion:
+    def question(self) -> checks.CopyCheck:
         """Ask for the copies."""
-        return checks.CopyQuestion(
+        return checks.CopyCheck(
             pipe=self.pipe, since=moment(self.since, "since").isoformat(), fails_with_copy=self.fail_on_error
         )

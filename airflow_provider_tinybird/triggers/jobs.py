@@ -120,7 +120,5 @@ class TinybirdJobTrigger(BaseTrigger):
                 TinybirdHook(self.tinybird_conn_id).async_client() as client,
             ):
                 self.log.info("%s", await jobs.cancel_async(client, self.job_id))
-        except (
-            Exception
-        ) as e:  # such as a connection that is gone: whoever killed the task should read what became of it
+        except Exception as e:  # such as a connection that is gone: the log should say what became of it
             self.log.warning("Job %s could not be cancelled and may go on running: %s", self.job_id, redact(str(e)))

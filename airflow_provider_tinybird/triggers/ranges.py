@@ -109,7 +109,5 @@ class TinybirdAnyJobTrigger(BaseTrigger):
             ):
                 for said in await asyncio.gather(*(watch.cancel_async(client, job_id) for job_id in self.job_ids)):
                     self.log.info("%s", said)
-        except (
-            Exception
-        ) as e:  # such as a connection that is gone: whoever killed the task should read what became of it
+        except Exception as e:  # such as a connection that is gone: the log should say what became of it
             self.log.warning("The jobs could not be cancelled and may go on running: %s", redact(str(e)))

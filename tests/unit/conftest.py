@@ -228,7 +228,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for function, name, fake in (
         (watch.Watch.__init__, "clock", clock.time),
         (wait.Wait.__init__, "clock", clock.time),
-        (start.Starter.__init__, "sleep", clock.sleep),
+        (start.Submitter.__init__, "sleep", clock.sleep),
     ):
         assert function.__kwdefaults__ is not None
         monkeypatch.setitem(function.__kwdefaults__, name, fake)

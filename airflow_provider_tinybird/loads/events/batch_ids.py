@@ -1,6 +1,6 @@
 """The id of a batch, and how it gets into each of its rows.
 
-What a row carries is the id and, behind it, a few random digits that each sending has anew. Tinybird's tables drop a block of rows that
+What a row carries is the id and, behind it, a few random digits, new for each request. Tinybird's tables drop a block of rows that
 equals a recent one, also when its rows were deleted since, so a batch that is sent again must not equal what was sent before.
 """
 
@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 
 from airflow_provider_tinybird.api.errors import InvalidInputError
-from airflow_provider_tinybird.loads.events.chunks import Piece, digest
+from airflow_provider_tinybird.loads.events.chunks import Chunk, digest
 
 _LOAD_DIGITS = 16
 _SENDING_DIGITS = 7
@@ -76,34 +76,34 @@ class Stamp:
         """Bytes by which a row grows, or fewer."""
         return len(f',{json.dumps(self.key)}:""') + _ID_BYTES
 
-    def id_of(self, piece: Piece) -> str:
+    def id_of(self, chunk: Chunk) -> str:
         """Make the id of a batch, by what is in it and where it begins."""
-        return f"{self.load}.{piece.first_row}.{digest(piece.body)}"
+        return f"{self.load}.{chunk.first_row}.{digest(chunk.body)}"
 
-    def check(self, piece: Piece) -> None:
+    def check(self, chunk: Chunk) -> None:
         """Check that the rows have no such member of their own.
 
         :raises InvalidInputError: one has; the message names it.
         """
-        body = bytes(piece.body)
+        body = bytes(chunk.body)
         name = json.dumps(self.key).encode()
         if name not in body:  # within texts its quotes would be escaped
             return
         for number, line in enumerate(body.split(b"\n")):
             if name in line and self.key in json.loads(line):
                 raise InvalidInputError(
-                    f"Row {piece.first_row + number} has a {self.key!r} of its own, where the id of its batch is to go: take another "
+                    f"Row {chunk.first_row + number} has a {self.key!r} of its own, where the id of its batch is to go: take another "
                     "batch_id_column, or rename that column of the data."
                 )
 
-    def stamped(self, piece: Piece) -> bytes:
+    def stamped(self, chunk: Chunk) -> bytes:
         """Return the body with the id in each row, and digits of this sending.
 
         No newline stands within a JSON text, so each ``}`` before one is the end of a row.
         """
-        carried = f"{piece.batch_id}.{secrets.token_hex(_SENDING_DIGITS)[:_SENDING_DIGITS]}"
+        carried = f"{chunk.batch_id}.{secrets.token_hex(_SENDING_DIGITS)[:_SENDING_DIGITS]}"
         member = f"{json.dumps(self.key)}:{json.dumps(carried)}}}\n".encode()
-        body = bytes(piece.body)
+        body = bytes(chunk.body)
         stamped = body.replace(b"}\n", b"," + member)
         if any(start in body for start in (b"{}", b"{ ", b"{\t", b"{\r")):  # perhaps a row without members
             stamped = re.sub(rb"^\{[ \t\r]*,", b"{", stamped, flags=re.MULTILINE)

@@ -13,7 +13,7 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.loads.events.errors import LoadInterruptedError, ResumableLoadError
 from airflow_provider_tinybird.loads.events.options import Delivery
-from airflow_provider_tinybird.loads.events.progress import Tally
+from airflow_provider_tinybird.loads.events.progress import Progress
 from airflow_provider_tinybird.ndjson import EncodeError, UnsupportedDataError
 
 log = logging.getLogger(__name__)
@@ -21,25 +21,25 @@ log = logging.getLogger(__name__)
 _BAD_DATA = (EncodeError, UnsupportedDataError)
 
 
-def broken(cause: Exception, tally: Tally, delivery: Delivery, *, can_go_on: bool) -> Exception:
+def broken(cause: Exception, progress: Progress, delivery: Delivery, *, can_go_on: bool) -> Exception:
     """Return the error to raise.
 
     :param cause: what went wrong.
-    :param tally: what of the load is in.
+    :param progress: what of the load is in.
     :param delivery: what was promised.
     :param can_go_on: whether another attempt knows what is in.
     """
     if isinstance(cause, LoadInterruptedError):  # says all of it already
         return cause
-    is_unknown = bool(tally.unknown) or bool(tally.torn)
-    if not tally.is_in and not is_unknown:
+    is_unknown = bool(progress.unknown) or bool(progress.torn)
+    if not progress.is_in and not is_unknown:
         if isinstance(cause, _BAD_DATA):
-            return InvalidInputError(f"Nothing was sent to '{tally.datasource}': {cause}")
+            return InvalidInputError(f"Nothing was sent to '{progress.datasource}': {cause}")
         # It stays what it is, also to Airflow, which skips or fails for some; the log and the traceback say what it left behind.
         if not isinstance(cause, TinybirdError):
-            note_nothing_sent(cause, tally.datasource)
+            note_nothing_sent(cause, progress.datasource)
         return cause
-    start = f"The load into '{tally.datasource}' broke. {tally.state()}"
+    start = f"The load into '{progress.datasource}' broke. {progress.state()}"
     kind, way_out = _way_out(delivery, is_unknown=is_unknown, helps=_can_help(cause, delivery), can_go_on=can_go_on)
     return kind(f"{start} {way_out} The cause: {cause}")
 

@@ -1,4 +1,4 @@
-"""The rows of a load, in bodies that can be cut further: each piece knows where it begins and what came before it."""
+"""The rows of a load, in bodies that can be cut further: each chunk knows where it begins and what came before it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def digest(body: bytes | memoryview) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """One request body.
 
     :param body: NDJSON; each line ends in a newline.
     :param rows: how many lines it has.
     :param first_row: 0-based position of its first row in all of the data.
-    :param before: hash over all bytes of the data before it; ``None`` where nobody keeps a ledger.
+    :param before: hash over all bytes of the data before it; ``None`` where nobody keeps a journal.
     :param after: the same up to its end.
     :param batch_id: what its rows carry in the column for it; empty where they carry none.
     """
@@ -63,7 +63,7 @@ class Piece:
         """Hash over all bytes of the data up to its end: 24 hexadecimal digits."""
         return self.after.hexdigest()[:_DIGITS] if self.after else ""
 
-    def halves(self) -> tuple[Piece, Piece]:
+    def halves(self) -> tuple[Chunk, Chunk]:
         """Cut it at the row boundary that is nearest behind its middle, or else before it. It has two rows or more.
 
         The place depends on the body alone, so that another attempt cuts alike.
@@ -73,25 +73,25 @@ class Piece:
         cut = body.find(b"\n", middle, len(body) - 1) + 1 or body.rfind(b"\n", 0, middle) + 1
         return self._cut_at(cut, body.count(b"\n", 0, cut))
 
-    def split(self, rows: int) -> tuple[Piece, Piece]:
+    def split(self, rows: int) -> tuple[Chunk, Chunk]:
         """Cut it after so many of its rows."""
         import numpy as np
 
         ends = np.flatnonzero(np.frombuffer(self.body, dtype=np.uint8) == ord("\n"))
         return self._cut_at(int(ends[rows - 1]) + 1, rows)
 
-    def _cut_at(self, cut: int, rows: int) -> tuple[Piece, Piece]:
+    def _cut_at(self, cut: int, rows: int) -> tuple[Chunk, Chunk]:
         body = memoryview(self.body)
         between = None
         if self.before is not None:
             between = self.before.copy()
             between.update(body[:cut])
-        left = Piece(body[:cut], rows, self.first_row, self.before, between)
-        return left, Piece(body[cut:], self.rows - rows, self.first_row + rows, between, self.after)
+        left = Chunk(body[:cut], rows, self.first_row, self.before, between)
+        return left, Chunk(body[cut:], self.rows - rows, self.first_row + rows, between, self.after)
 
 
 class RowReader:
-    """Reads batches as pieces of any number of rows.
+    """Reads batches as chunks of any number of rows.
 
     :param batches: the data, encoded as it is asked for.
     :param hashing: keep a running hash over all bytes.
@@ -100,37 +100,37 @@ class RowReader:
     def __init__(self, batches: Iterable[Batch], *, hashing: bool) -> None:
         self._batches = iter(batches)
         self._hash: Hash | None = hashlib.sha256() if hashing else None
-        self._left: Piece | None = None
+        self._left: Chunk | None = None
         self.row = 0
         """Position of the next row."""
 
-    def rest(self) -> Iterator[Piece]:
+    def rest(self) -> Iterator[Chunk]:
         """Yield all that is left, in the batches that it comes in."""
-        while (piece := self._next()) is not None:
-            yield piece
+        while (chunk := self._next()) is not None:
+            yield chunk
 
-    def take(self, rows: int) -> Piece | None:
-        """Return the next rows as one piece; ``None`` when there are not so many."""
+    def take(self, rows: int) -> Chunk | None:
+        """Return the next rows as one chunk; ``None`` when there are not so many."""
         parts = list(self.parts(rows))
         if sum(part.rows for part in parts) < rows:
             return None
         if len(parts) == 1:
             return parts[0]
         body = b"".join(part.body for part in parts)
-        return Piece(body, rows, parts[0].first_row, parts[0].before, parts[-1].after)
+        return Chunk(body, rows, parts[0].first_row, parts[0].before, parts[-1].after)
 
-    def parts(self, rows: int) -> Iterator[Piece]:
-        """Yield pieces with so many rows together, or fewer at the end of the data."""
-        while rows and (piece := self._next()) is not None:
-            if piece.rows > rows:
-                piece, self._left = piece.split(rows)
-                self.row = piece.end
-            rows -= piece.rows
-            yield piece
+    def parts(self, rows: int) -> Iterator[Chunk]:
+        """Yield chunks with so many rows together, or fewer at the end of the data."""
+        while rows and (chunk := self._next()) is not None:
+            if chunk.rows > rows:
+                chunk, self._left = chunk.split(rows)
+                self.row = chunk.end
+            rows -= chunk.rows
+            yield chunk
 
-    def _next(self) -> Piece | None:
+    def _next(self) -> Chunk | None:
         if self._left is not None:
-            piece, self._left = self._left, None
+            chunk, self._left = self._left, None
         else:
             batch = next(self._batches, None)
             if batch is None:
@@ -140,6 +140,6 @@ class RowReader:
                 before, after = self._hash, self._hash.copy()
                 after.update(batch.body)
                 self._hash = after
-            piece = Piece(batch.body, batch.rows, batch.first_row, before, after)
-        self.row = piece.end
-        return piece
+            chunk = Chunk(batch.body, batch.rows, batch.first_row, before, after)
+        self.row = chunk.end
+        return chunk

@@ -1,4 +1,4 @@
-"""The books of ``exactly_once``: the data source itself, whose rows carry the ids of their batches."""
+"""The journal of ``exactly_once``: the data source itself, whose rows carry the ids of their batches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.models import EventsResult
 from airflow_provider_tinybird.loads.events.batch_counts import Count, Target
 from airflow_provider_tinybird.loads.events.batch_ids import FoundId, Stamp, load_hash
-from airflow_provider_tinybird.loads.events.chunks import Piece, RowReader
+from airflow_provider_tinybird.loads.events.chunks import Chunk, RowReader
 from airflow_provider_tinybird.loads.events.compression import Content
 from airflow_provider_tinybird.loads.events.errors import ResumableLoadError, SourceChangedError
-from airflow_provider_tinybird.loads.events.progress import Tally
+from airflow_provider_tinybird.loads.events.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ExactlyOnce:
         self._first_rows = sorted(FoundId.of(one).first_row for one in self._found)
         self._seen: set[str] = set()
         self._expected: dict[str, int] = {}
-        self._uncertain: dict[str, Piece] = {}
+        self._uncertain: dict[str, Chunk] = {}
         self._tries: dict[str, int] = {}
 
     @property
@@ -68,80 +68,80 @@ class ExactlyOnce:
         """Bytes by which a row grows."""
         return self._stamp.row_overhead
 
-    def to_send(self, reader: RowReader, tally: Tally) -> Iterator[Piece]:
+    def to_send(self, reader: RowReader, progress: Progress) -> Iterator[Chunk]:
         """Yield what is not whole in the data source.
 
         :raises SourceChangedError: the data is not what an earlier attempt sent.
         """
-        for piece in reader.rest():
-            self._stamp.check(piece)
-            yield from self._missing(piece, tally)
+        for chunk in reader.rest():
+            self._stamp.check(chunk)
+            yield from self._missing(chunk, progress)
         if left := self._found.keys() - self._seen:
             raise self._changed(min(FoundId.of(one).first_row for one in left), at_end=True)
 
-    def _missing(self, piece: Piece, tally: Tally) -> Iterator[Piece]:
-        """Yield of a piece what is not whole, cut as an earlier attempt may have cut it."""
-        if not self._has_any(piece):
-            yield self._with_id(piece)
+    def _missing(self, chunk: Chunk, progress: Progress) -> Iterator[Chunk]:
+        """Yield of a chunk what is not whole, cut as an earlier attempt may have cut it."""
+        if not self._has_any(chunk):
+            yield self._with_id(chunk)
             return
-        known = self._with_id(piece)
+        known = self._with_id(chunk)
         count = self._found.get(known.batch_id)
         if count is None:
-            if piece.rows == 1:
-                raise self._changed(piece.first_row)
-            for half in piece.halves():
-                yield from self._missing(half, tally)
+            if chunk.rows == 1:
+                raise self._changed(chunk.first_row)
+            for half in chunk.halves():
+                yield from self._missing(half, progress)
             return
         self._seen.add(known.batch_id)
         if count.total == known.rows:
             self._expected[known.batch_id] = known.rows
-            tally.skipped(known.first_row, known.rows, count.quarantined)
+            progress.skipped(known.first_row, known.rows, count.quarantined)
             return
         self._remove(known, count)
         yield known
 
-    def _has_any(self, piece: Piece) -> bool:
+    def _has_any(self, chunk: Chunk) -> bool:
         """Whether a batch begins within it that an earlier attempt sent."""
-        place = bisect_left(self._first_rows, piece.first_row)
-        return place < len(self._first_rows) and self._first_rows[place] < piece.end
+        place = bisect_left(self._first_rows, chunk.first_row)
+        return place < len(self._first_rows) and self._first_rows[place] < chunk.end
 
-    def halves(self, piece: Piece) -> tuple[Piece, Piece]:
-        """Cut a piece that is too large: its halves have ids of their own."""
-        left, right = piece.halves()
+    def halves(self, chunk: Chunk) -> tuple[Chunk, Chunk]:
+        """Cut a chunk that is too large: its halves have ids of their own."""
+        left, right = chunk.halves()
         return self._with_id(left), self._with_id(right)
 
-    def content(self, piece: Piece) -> Content:
+    def content(self, chunk: Chunk) -> Content:
         """Write the id into each row."""
-        return self._stamp.stamped(piece)
+        return self._stamp.stamped(chunk)
 
-    def about_to_send(self, piece: Piece) -> None:
-        """Take down what has to be there at the end."""
-        self._expected[piece.batch_id] = piece.rows
+    def about_to_send(self, chunk: Chunk) -> None:
+        """Record what has to be there at the end."""
+        self._expected[chunk.batch_id] = chunk.rows
 
-    def acknowledged(self, piece: Piece, result: EventsResult) -> None:
+    def acknowledged(self, chunk: Chunk, result: EventsResult) -> None:
         """Nothing to do: it is in the data source."""
 
-    def not_in(self, piece: Piece) -> None:
-        """Take down that a piece was refused, all of it."""
-        self._expected.pop(piece.batch_id, None)
+    def not_in(self, chunk: Chunk) -> None:
+        """Record that a chunk was refused, all of it."""
+        self._expected.pop(chunk.batch_id, None)
 
-    def settle(self, piece: Piece, error: TinybirdError) -> EventsResult | None:
+    def settle(self, chunk: Chunk, error: TinybirdError) -> EventsResult | None:
         """Look into the data source for a batch whose answer was lost; a torn one is removed."""
         log.warning("%s Looking into '%s' whether it is there.", error, self._target.name)
-        self._uncertain[piece.batch_id] = piece
-        self._tries[piece.batch_id] = tries = self._tries.get(piece.batch_id, 0) + 1
+        self._uncertain[chunk.batch_id] = chunk
+        self._tries[chunk.batch_id] = tries = self._tries.get(chunk.batch_id, 0) + 1
         count = Count()
         for wait in _LOOKS:
             self._sleep(wait)
-            count = self._count(piece)
-            if count.total == piece.rows:
+            count = self._count(chunk)
+            if count.total == chunk.rows:
                 return EventsResult(count.rows, count.quarantined)
         if tries >= _TRIES or sum(one.size for one in self._uncertain.values()) > _MOST_UNCERTAIN:
             raise error
-        self._remove(piece, count)
+        self._remove(chunk, count)
         return None
 
-    def to_repair(self) -> list[Piece]:
+    def to_repair(self) -> list[Chunk]:
         """Count in the end what is there: a request may have arrived late, or not at all. What is not there once is removed and sent again.
 
         :raises SourceChangedError: there are batches that this data does not have.
@@ -170,14 +170,14 @@ class ExactlyOnce:
             )
         return [self._uncertain[one] for one in wrong]
 
-    def _count(self, piece: Piece) -> Count:
-        return self._target.counts(piece.batch_id).get(piece.batch_id, Count())
+    def _count(self, chunk: Chunk) -> Count:
+        return self._target.counts(chunk.batch_id).get(chunk.batch_id, Count())
 
-    def _with_id(self, piece: Piece) -> Piece:
-        return replace(piece, batch_id=self._stamp.id_of(piece))
+    def _with_id(self, chunk: Chunk) -> Chunk:
+        return replace(chunk, batch_id=self._stamp.id_of(chunk))
 
-    def _remove(self, piece: Piece, count: Count) -> None:
-        self._remove_id(piece.batch_id, count, piece.rows)
+    def _remove(self, chunk: Chunk, count: Count) -> None:
+        self._remove_id(chunk.batch_id, count, chunk.rows)
 
     def _remove_id(self, batch_id: str, count: Count, rows: int) -> None:
         if not count.rows:

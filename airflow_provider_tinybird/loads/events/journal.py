@@ -7,17 +7,17 @@ from typing import Protocol
 
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.models import EventsResult
-from airflow_provider_tinybird.loads.events.chunks import Piece, RowReader
+from airflow_provider_tinybird.loads.events.chunks import Chunk, RowReader
 from airflow_provider_tinybird.loads.events.compression import Content
-from airflow_provider_tinybird.loads.events.progress import Tally
+from airflow_provider_tinybird.loads.events.progress import Progress
 
 
-class Books(Protocol):
+class Journal(Protocol):
     """Keeps account of a load. Used by the main thread only, but for ``content``."""
 
     @property
     def needs_hashes(self) -> bool:
-        """Whether pieces are to know the hash of what comes before them."""
+        """Whether chunks are to know the hash of what comes before them."""
 
     @property
     def can_go_on(self) -> bool:
@@ -31,36 +31,36 @@ class Books(Protocol):
     def is_full(self) -> bool:
         """Whether an answer is to be waited for before more is sent."""
 
-    def to_send(self, reader: RowReader, tally: Tally) -> Iterator[Piece]:
+    def to_send(self, reader: RowReader, progress: Progress) -> Iterator[Chunk]:
         """Yield what is to be sent; what is in is counted as skipped."""
 
-    def halves(self, piece: Piece) -> tuple[Piece, Piece]:
-        """Cut a piece that is too large."""
+    def halves(self, chunk: Chunk) -> tuple[Chunk, Chunk]:
+        """Cut a chunk that is too large."""
 
-    def content(self, piece: Piece) -> Content:
-        """Make the body that is sent of a piece."""
+    def content(self, chunk: Chunk) -> Content:
+        """Make the body that is sent of a chunk."""
 
-    def about_to_send(self, piece: Piece) -> None:
-        """Take down that a piece is about to be sent."""
+    def about_to_send(self, chunk: Chunk) -> None:
+        """Record that a chunk is about to be sent."""
 
-    def acknowledged(self, piece: Piece, result: EventsResult) -> None:
-        """Take down that a piece is in."""
+    def acknowledged(self, chunk: Chunk, result: EventsResult) -> None:
+        """Record that a chunk is in."""
 
-    def not_in(self, piece: Piece) -> None:
-        """Take down that a piece was refused, all of it."""
+    def not_in(self, chunk: Chunk) -> None:
+        """Record that a chunk was refused, all of it."""
 
-    def settle(self, piece: Piece, error: TinybirdError) -> EventsResult | None:
-        """Find out what became of a piece whose outcome is unknown, or that is in only in part.
+    def settle(self, chunk: Chunk, error: TinybirdError) -> EventsResult | None:
+        """Find out what became of a chunk whose outcome is unknown, or that is in only in part.
 
         :return: the counts when it is in; ``None`` when it is not in and is to be sent again.
         :raises TinybirdError: the error itself, where there is no way to find out.
         """
 
-    def to_repair(self) -> list[Piece]:
+    def to_repair(self) -> list[Chunk]:
         """Look at the end whether all is in once; returns what is to be sent again."""
 
 
-class NoBooks:
+class NoJournal:
     """Remembers nothing: for ``at_most_once`` and ``at_least_once`` without a place to keep it."""
 
     needs_hashes = False
@@ -68,31 +68,31 @@ class NoBooks:
     row_overhead = 0
     is_full = False
 
-    def to_send(self, reader: RowReader, tally: Tally) -> Iterator[Piece]:  # noqa: ARG002
+    def to_send(self, reader: RowReader, progress: Progress) -> Iterator[Chunk]:  # noqa: ARG002
         """Yield all there is."""
         return reader.rest()
 
-    def halves(self, piece: Piece) -> tuple[Piece, Piece]:
-        """Cut a piece that is too large."""
-        return piece.halves()
+    def halves(self, chunk: Chunk) -> tuple[Chunk, Chunk]:
+        """Cut a chunk that is too large."""
+        return chunk.halves()
 
-    def content(self, piece: Piece) -> Content:
+    def content(self, chunk: Chunk) -> Content:
         """Return the body as it is."""
-        return piece.body
+        return chunk.body
 
-    def about_to_send(self, piece: Piece) -> None:
+    def about_to_send(self, chunk: Chunk) -> None:
         """Remember nothing."""
 
-    def acknowledged(self, piece: Piece, result: EventsResult) -> None:
+    def acknowledged(self, chunk: Chunk, result: EventsResult) -> None:
         """Remember nothing."""
 
-    def not_in(self, piece: Piece) -> None:
+    def not_in(self, chunk: Chunk) -> None:
         """Remember nothing."""
 
-    def settle(self, piece: Piece, error: TinybirdError) -> EventsResult | None:  # noqa: ARG002
+    def settle(self, chunk: Chunk, error: TinybirdError) -> EventsResult | None:  # noqa: ARG002
         """Find out nothing."""
         raise error
 
-    def to_repair(self) -> list[Piece]:
+    def to_repair(self) -> list[Chunk]:
         """Look at nothing."""
         return []

@@ -1,4 +1,4 @@
-"""The load itself: the main thread reads, cuts and keeps the books, and a few threads send."""
+"""The load itself: the main thread reads, cuts and keeps the journal, and a few threads send."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from airflow_provider_tinybird.api.errors import (
 from airflow_provider_tinybird.api.models import EventsResult
 from airflow_provider_tinybird.api.retry import backoff, nothing_was_taken
 from airflow_provider_tinybird.loads.events.breaks import broken
-from airflow_provider_tinybird.loads.events.chunks import Piece, RowReader
+from airflow_provider_tinybird.loads.events.chunks import Chunk, RowReader
 from airflow_provider_tinybird.loads.events.compression import Compressor
 from airflow_provider_tinybird.loads.events.errors import ResumableLoadError
-from airflow_provider_tinybird.loads.events.journal import Books, NoBooks
+from airflow_provider_tinybird.loads.events.journal import Journal, NoJournal
 from airflow_provider_tinybird.loads.events.options import Delivery, LoadOptions
-from airflow_provider_tinybird.loads.events.progress import LoadResult, Tally
+from airflow_provider_tinybird.loads.events.progress import LoadResult, Progress
 from airflow_provider_tinybird.loads.events.rate_limit import NoPace, Pace
 from airflow_provider_tinybird.loads.events.senders import Outcome, Senders, Sending
 from airflow_provider_tinybird.ndjson import Batch
@@ -51,7 +51,7 @@ def send_batches(
     batches: Iterable[Batch],
     *,
     options: LoadOptions | None = None,
-    books: Books | None = None,
+    journal: Journal | None = None,
     total: int | None = None,
 ) -> LoadResult:
     """Send batches, several at a time.
@@ -60,7 +60,7 @@ def send_batches(
     :param datasource: name of the data source.
     :param batches: bodies of NDJSON.
     :param options: how to send.
-    :param books: what is remembered of them.
+    :param journal: what is remembered of them.
     :param total: rows of all of them, where that is known, for the log.
     :return: the sums.
     :raises LoadInterruptedError: it broke after rows were in, or may be; the message tells which.
@@ -68,10 +68,10 @@ def send_batches(
     :raises TinybirdError: it broke before anything was in.
     """
     options = options or LoadOptions()
-    tally = Tally(datasource, total)
-    load = Load(client, options, books or NoBooks(), tally)
+    progress = Progress(datasource, total)
+    load = Load(client, options, journal or NoJournal(), progress)
     result = load.run(batches)
-    log.info(tally.summary())
+    log.info(progress.summary())
     return result
 
 
@@ -88,8 +88,8 @@ class Load:
 
     :param client: sends the batches.
     :param options: how to send them.
-    :param books: what is remembered of them.
-    :param tally: counts them.
+    :param journal: what is remembered of them.
+    :param progress: counts them.
     :param pace: says when the next request may go.
     :param clock: tells seconds.
     """
@@ -98,26 +98,26 @@ class Load:
         self,
         client: Client,
         options: LoadOptions,
-        books: Books,
-        tally: Tally,
+        journal: Journal,
+        progress: Progress,
         *,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
-        self._books = books
-        self._tally = tally
+        self._journal = journal
+        self._progress = progress
         self._clock = clock
         self._pace = pace or (Pace() if options.pacing else NoPace())
         self._limit = options.max_bytes
-        self._todo: deque[Piece] = deque()
+        self._todo: deque[Chunk] = deque()
         self._failure: BaseException | None = None
         self._is_repairing = False
         sending = Sending(
             client=client,
-            datasource=tally.datasource,
+            datasource=progress.datasource,
             compressor=Compressor(options.compression, paced=options.pacing),
-            content=books.content,
+            content=journal.content,
             wait=options.wait,
         )
         self._policy = client.policy
@@ -132,30 +132,30 @@ class Load:
         :raises TinybirdError: it broke; see :func:`send_batches`.
         """
         try:
-            for piece in self._pieces(RowReader(batches, hashing=self._books.needs_hashes)):
-                self._todo.append(piece)
+            for chunk in self._chunks(RowReader(batches, hashing=self._journal.needs_hashes)):
+                self._todo.append(chunk)
                 self._send_what_may_go()
             self._finish()
         except Exception as e:  # what ends the task at once, such as a kill, does not wait for answers
             self._wait_for_answers()
-            error = broken(e, self._tally, self._options.delivery, can_go_on=self._books.can_go_on)
-            if error is e:  # an error that is its own cause would send whoever follows the chain round and round
+            error = broken(e, self._progress, self._options.delivery, can_go_on=self._journal.can_go_on)
+            if error is e:  # an error that is its own cause would send readers of the chain round and round
                 raise
             raise error from e
         finally:
             self._senders.close()
-        return self._tally.result()
+        return self._progress.result()
 
-    def _pieces(self, reader: RowReader) -> Iterator[Piece]:
-        pieces = self._books.to_send(reader, self._tally)
+    def _chunks(self, reader: RowReader) -> Iterator[Chunk]:
+        chunks = self._journal.to_send(reader, self._progress)
         while True:
             began = self._clock()
-            piece = next(pieces, None)
-            if piece is None:
+            chunk = next(chunks, None)
+            if chunk is None:
                 return
             is_slow = self._clock() - began > _SLOW_SOURCE
-            yield piece
-            if is_slow:  # answers that come in while the next rows are waited for would be taken down late
+            yield chunk
+            if is_slow:  # answers that come in while the next rows are waited for would be recorded late
                 self._wait_until_sent()
 
     def _send_what_may_go(self) -> None:
@@ -163,24 +163,24 @@ class Load:
         while self._todo:
             if self._failure:
                 raise self._failure
-            piece = self._todo[0]
-            if piece.rows > 1 and self._size(piece) > self._limit:
+            chunk = self._todo[0]
+            if chunk.rows > 1 and self._size(chunk) > self._limit:
                 self._todo.popleft()
-                self._todo.extendleft(reversed(self._books.halves(piece)))
-            elif (wait := self._wait(piece)) > 0:
+                self._todo.extendleft(reversed(self._journal.halves(chunk)))
+            elif (wait := self._wait(chunk)) > 0:
                 self._take(wait)
             else:
                 self._todo.popleft()
-                self._pace.went(self._size(piece))
-                self._books.about_to_send(piece)
-                self._senders.submit(piece)
+                self._pace.went(self._size(chunk))
+                self._journal.about_to_send(chunk)
+                self._senders.submit(chunk)
 
-    def _wait(self, piece: Piece) -> float:
-        """Seconds to wait with a piece: without end when it waits for an answer to another."""
+    def _wait(self, chunk: Chunk) -> float:
+        """Seconds to wait with a chunk: without end when it waits for an answer to another."""
         flying = self._senders.in_flight
-        if flying >= self._options.max_in_flight or (flying and self._books.is_full):
+        if flying >= self._options.max_in_flight or (flying and self._journal.is_full):
             return math.inf
-        if flying and self._senders.bytes_in_flight + piece.size > BYTES_IN_FLIGHT:
+        if flying and self._senders.bytes_in_flight + chunk.size > BYTES_IN_FLIGHT:
             return math.inf
         return max(self._pace.delay(), self._not_before - self._clock())
 
@@ -195,21 +195,21 @@ class Load:
     def _finish(self) -> None:
         self._wait_until_sent()
         for _ in range(_REPAIRS):
-            self._todo.extend(self._books.to_repair())
+            self._todo.extend(self._journal.to_repair())
             if not self._todo:
                 return
             self._is_repairing = True
             self._wait_until_sent()
-        if self._books.to_repair():
+        if self._journal.to_repair():
             raise ResumableLoadError(
-                f"Batches of '{self._tally.datasource}' were sent {_REPAIRS} times more and are still not in once. Trying it again "
-                "looks at them anew."
+                f"Batches of '{self._progress.datasource}' were sent {_REPAIRS} times more and are still not in once. Trying it again "
+                "checks them again."
             )
 
     def _take(self, wait: float) -> None:
         """Wait for an answer, and say now and then how far it is."""
-        outcome = self._senders.take(min(wait, self._tally.time_to_tell() + 0.01))
-        self._tally.tell()
+        outcome = self._senders.take(min(wait, self._progress.time_to_tell() + 0.01))
+        self._progress.tell()
         if outcome is not None:
             self._came_back(outcome, is_broken=False)
 
@@ -221,50 +221,50 @@ class Load:
                 self._came_back(outcome, is_broken=True)
 
     def _came_back(self, outcome: Outcome, *, is_broken: bool) -> None:
-        piece, error = outcome.piece, outcome.error
+        chunk, error = outcome.chunk, outcome.error
         if outcome.result is not None:
-            self._is_in(piece, outcome.result)
-        elif isinstance(error, PayloadTooLargeError) and piece.rows > 1:
-            self._too_large(piece)
+            self._is_in(chunk, outcome.result)
+        elif isinstance(error, PayloadTooLargeError) and chunk.rows > 1:
+            self._too_large(chunk)
         elif isinstance(error, _UNKNOWN):
-            self._unknown(piece, error, is_broken=is_broken)
-        elif error and not is_broken and (wait := self._wait_after(piece, error)) is not None:
+            self._unknown(chunk, error, is_broken=is_broken)
+        elif error and not is_broken and (wait := self._wait_after(chunk, error)) is not None:
             log.warning("%s Nothing of it was taken: it is sent in %.1f s.", error, wait)
-            self._books.not_in(piece)
-            self._todo.appendleft(piece)
+            self._journal.not_in(chunk)
+            self._todo.appendleft(chunk)
             self._pause(wait)
         elif isinstance(error, TinybirdError):
-            self._books.not_in(piece)
-            self._tally.not_in.add(piece.first_row, piece.rows)
-            self._fail(_named(error, piece, self._tally.datasource))
+            self._journal.not_in(chunk)
+            self._progress.not_in.add(chunk.first_row, chunk.rows)
+            self._fail(_named(error, chunk, self._progress.datasource))
         else:  # nobody knows how far it came
-            self._tally.unknown.add(piece.first_row, piece.rows)
+            self._progress.unknown.add(chunk.first_row, chunk.rows)
             self._fail(error or AssertionError("neither an answer nor an error"))
 
-    def _is_in(self, piece: Piece, result: EventsResult) -> None:
-        self._books.acknowledged(piece, result)
+    def _is_in(self, chunk: Chunk, result: EventsResult) -> None:
+        self._journal.acknowledged(chunk, result)
         if not self._is_repairing:
-            self._tally.acknowledged(piece, result)
+            self._progress.acknowledged(chunk, result)
 
-    def _too_large(self, piece: Piece) -> None:
-        self._books.not_in(piece)
-        halves = self._books.halves(piece)
+    def _too_large(self, chunk: Chunk) -> None:
+        self._journal.not_in(chunk)
+        halves = self._journal.halves(chunk)
         self._limit = min(self._limit, max(map(self._size, halves)))
         log.info(
             "Tinybird refused a request of %s bytes as too large: from here on they have %s at the most.",
-            f"{self._size(piece):,}",
+            f"{self._size(chunk):,}",
             f"{self._limit:,}",
         )
         self._todo.extendleft(reversed(halves))
 
-    def _wait_after(self, piece: Piece, error: BaseException) -> float | None:
+    def _wait_after(self, chunk: Chunk, error: BaseException) -> float | None:
         """Seconds until a batch may be sent that was not taken; ``None`` where that is not said of it, or was too often.
 
-        This is the client's own policy. But the batch goes through the books anew, as below them nothing is ever sent twice.
+        This is the client's own policy. But the batch goes through the journal again, as below them nothing is ever sent twice.
         """
         if not nothing_was_taken(error):
             return None
-        refusals = self._refused.setdefault(piece.first_row, _Refusals(self._clock()))
+        refusals = self._refused.setdefault(chunk.first_row, _Refusals(self._clock()))
         refusals.times += 1
         asked = error.answer.retry_after if isinstance(error, ApiError) else None
         wait = asked or backoff(self._policy, refusals.times)
@@ -274,50 +274,50 @@ class Load:
     def _pause(self, wait: float) -> None:
         self._not_before = max(self._not_before, self._clock() + wait)
 
-    def _unknown(self, piece: Piece, error: TinybirdError, *, is_broken: bool) -> None:
-        lost = self._lost.get(piece.first_row, 0)
+    def _unknown(self, chunk: Chunk, error: TinybirdError, *, is_broken: bool) -> None:
+        lost = self._lost.get(chunk.first_row, 0)
         may_be_doubled = self._options.delivery is Delivery.AT_LEAST_ONCE and not isinstance(
             error, PartiallyIngestedError
         )
         if may_be_doubled and not is_broken and lost < len(_WAITS):
             log.warning("%s It is sent again in %.0f s, as delivery='at_least_once' asks for.", error, _WAITS[lost])
-            self._lost[piece.first_row] = lost + 1
-            self._again(piece, error)
+            self._lost[chunk.first_row] = lost + 1
+            self._again(chunk, error)
             self._pause(_WAITS[lost])
             return
         try:
             if is_broken:
                 raise error
-            found = self._books.settle(piece, error)
+            found = self._journal.settle(chunk, error)
         except TinybirdError as e:
             in_part = isinstance(error, PartiallyIngestedError)
-            (self._tally.torn if in_part else self._tally.unknown).add(piece.first_row, piece.rows)
+            (self._progress.torn if in_part else self._progress.unknown).add(chunk.first_row, chunk.rows)
             self._fail(e)
             return
         if found is None:
-            self._again(piece, error)
+            self._again(chunk, error)
         else:
-            self._is_in(piece, found)
+            self._is_in(chunk, found)
 
-    def _again(self, piece: Piece, error: TinybirdError) -> None:
+    def _again(self, chunk: Chunk, error: TinybirdError) -> None:
         """Send again what may have arrived, or did not: in halves where something in front of Tinybird called it too large."""
         answer = error.answer if isinstance(error, OutcomeUnknownError) else None
-        if answer and answer.status == 413 and piece.rows > 1:
-            self._too_large(piece)
+        if answer and answer.status == 413 and chunk.rows > 1:
+            self._too_large(chunk)
         else:
-            self._todo.appendleft(piece)
+            self._todo.appendleft(chunk)
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
 
-    def _size(self, piece: Piece) -> int:
-        return piece.size + piece.rows * self._books.row_overhead
+    def _size(self, chunk: Chunk) -> int:
+        return chunk.size + chunk.rows * self._journal.row_overhead
 
 
-def _named(error: TinybirdError, piece: Piece, datasource: str) -> TinybirdError:
+def _named(error: TinybirdError, chunk: Chunk, datasource: str) -> TinybirdError:
     if not isinstance(error, PayloadTooLargeError):
         return error
     return InvalidInputError(
-        f"Row {piece.first_row} alone is too large for '{datasource}': Tinybird refused its {piece.size:,} bytes. Shorten it, or send "
+        f"Row {chunk.first_row} alone is too large for '{datasource}': Tinybird refused its {chunk.size:,} bytes. Shorten it, or send "
         f"the data as a file. {error}"
     )

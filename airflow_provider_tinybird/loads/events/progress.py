@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_tinybird.api import wording
 from airflow_provider_tinybird.api.models import EventsResult
-from airflow_provider_tinybird.loads.events.chunks import Piece
+from airflow_provider_tinybird.loads.events.chunks import Chunk
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Ranges:
         return f"rows {text}" if self.rows > 1 else f"row {text}"
 
 
-class Tally:
+class Progress:
     """Counts a load, and tells in the log every few seconds how far it is.
 
     :param datasource: where the rows go.
@@ -90,13 +90,13 @@ class Tally:
         self._sent_before_told = 0
         self._successful = self._quarantined = self._skipped = self._batches = self._bytes = 0
 
-    def acknowledged(self, piece: Piece, result: EventsResult) -> None:
+    def acknowledged(self, chunk: Chunk, result: EventsResult) -> None:
         """Count a batch that is in."""
-        self.is_in.add(piece.first_row, piece.rows)
+        self.is_in.add(chunk.first_row, chunk.rows)
         self._successful += result.successful_rows
         self._quarantined += result.quarantined_rows
         self._batches += 1
-        self._bytes += piece.size
+        self._bytes += chunk.size
 
     def skipped(self, first_row: int, rows: int, quarantined: int, batches: int = 1) -> None:
         """Count rows that an earlier attempt sent."""

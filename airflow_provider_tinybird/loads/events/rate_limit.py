@@ -39,7 +39,7 @@ class Pace:
         return max(0.0, self._free_at - self._clock())
 
     def went(self, size: int) -> None:
-        """Take down that a request of so many bytes goes now."""
+        """Record that a request of so many bytes goes now."""
         cost = max(size * self._seconds_a_byte, self._seconds_a_request)
         self._free_at = max(self._free_at, self._clock() - _SLACK) + cost
 

@@ -1,4 +1,4 @@
-"""From data of any kind to a load: checked, encoded, and with the books that its delivery needs."""
+"""From data of any kind to a load: checked, encoded, and with the journal that its delivery needs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from airflow_provider_tinybird.loads.events.batch_counts import Target
 from airflow_provider_tinybird.loads.events.datasource_journal import ExactlyOnce
 from airflow_provider_tinybird.loads.events.enough import enough
 from airflow_provider_tinybird.loads.events.errors import LoadInterruptedError
-from airflow_provider_tinybird.loads.events.journal import Books, NoBooks
+from airflow_provider_tinybird.loads.events.journal import Journal, NoJournal
 from airflow_provider_tinybird.loads.events.loader import send_batches
 from airflow_provider_tinybird.loads.events.options import Delivery, LoadOptions
 from airflow_provider_tinybird.loads.events.progress import LoadResult, rows_of
-from airflow_provider_tinybird.loads.events.task_journal import Ledger, note_exactly_once
+from airflow_provider_tinybird.loads.events.task_journal import TaskJournal, note_exactly_once
 from airflow_provider_tinybird.loads.narrowing import gate_of
 from airflow_provider_tinybird.ndjson import Batch, EncodeError, UnsupportedDataError, batches, check
 
@@ -63,28 +63,28 @@ def load_data(
     :param min_rows: rows that the data must have; see :func:`~airflow_provider_tinybird.loads.events.enough.enough`.
     :raises TinybirdError: see :func:`~airflow_provider_tinybird.loads.send_batches`.
     """
-    books = _books(client, datasource, options, memory or LoadMemory(), found)
+    journal = _journal(client, datasource, options, memory or LoadMemory(), found)
     gate = gate_of(client, datasource, options.on_narrowing, found)
     try:
-        if check(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead, gate=gate):
+        if check(data, max_bytes=options.max_bytes, row_overhead=journal.row_overhead, gate=gate):
             gate = None
     except (EncodeError, UnsupportedDataError) as e:
         raise InvalidInputError(f"Nothing was sent to '{datasource}': {e}") from e
-    encoded: Iterator[Batch] = batches(data, max_bytes=options.max_bytes, row_overhead=books.row_overhead, gate=gate)
+    encoded: Iterator[Batch] = batches(data, max_bytes=options.max_bytes, row_overhead=journal.row_overhead, gate=gate)
     if min_rows:
         encoded = enough(encoded, min_rows, datasource)
-    return send_batches(client, datasource, encoded, options=options, books=books, total=rows_of(data))
+    return send_batches(client, datasource, encoded, options=options, journal=journal, total=rows_of(data))
 
 
-def _books(
+def _journal(
     client: Client, datasource: str, options: LoadOptions, memory: LoadMemory, found: Datasource | None
-) -> Books:
+) -> Journal:
     if options.delivery is not Delivery.EXACTLY_ONCE:
         if memory.store is None:
             if memory.attempt.is_retry and options.delivery is Delivery.AT_MOST_ONCE:
                 raise _not_remembered(datasource)
-            return NoBooks()
-        return Ledger(memory.store, memory.attempt, datasource, options.delivery)
+            return NoJournal()
+        return TaskJournal(memory.store, memory.attempt, datasource, options.delivery)
     if not memory.load_id:
         raise InvalidInputError(
             "delivery='exactly_once' needs load_id, a name that is the same whenever this load is tried again, such as the DAG's and the "

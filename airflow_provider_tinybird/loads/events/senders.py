@@ -11,39 +11,39 @@ from airflow_provider_tinybird.api import events
 from airflow_provider_tinybird.api.client import Client
 from airflow_provider_tinybird.api.errors import UnreadableAnswerError
 from airflow_provider_tinybird.api.models import EventsResult
-from airflow_provider_tinybird.loads.events.chunks import Piece
+from airflow_provider_tinybird.loads.events.chunks import Chunk
 from airflow_provider_tinybird.loads.events.compression import Compressor, Content, gzipped
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a piece: one of the two."""
+    """What became of a chunk: one of the two."""
 
-    piece: Piece
+    chunk: Chunk
     result: EventsResult | None = None
     error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """How pieces are sent; used from several threads at once.
+    """How chunks are sent; used from several threads at once.
 
     :param client: sends them.
     :param datasource: where to.
     :param compressor: decides which are compressed.
-    :param content: makes the body that is sent of a piece.
+    :param content: makes the body that is sent of a chunk.
     :param wait: have each acknowledged by the database.
     """
 
     client: Client
     datasource: str
     compressor: Compressor
-    content: Callable[[Piece], Content]
+    content: Callable[[Chunk], Content]
     wait: bool = True
 
-    def send(self, piece: Piece) -> EventsResult:
-        """Send a piece one time and return the answer. What is sent again is for the main thread to say, which keeps the books."""
-        content = self.content(piece)
+    def send(self, chunk: Chunk) -> EventsResult:
+        """Send a chunk one time and return the answer. What is sent again is for the main thread to say, which keeps the journal."""
+        content = self.content(chunk)
         is_on = self.compressor.is_on
         packed = gzipped(content) if is_on else content
         call = events.send_events(self.datasource, packed, wait=self.wait, gzipped=is_on)
@@ -53,25 +53,25 @@ class Sending:
         result = self.client.send_once(call)
         if measured:
             self.compressor.decide(content, measured)
-        self._check(piece, result)
+        self._check(chunk, result)
         return result
 
-    def _check(self, piece: Piece, result: EventsResult) -> None:
+    def _check(self, chunk: Chunk, result: EventsResult) -> None:
         """Have a success that counts other rows than were sent count as an answer that was lost: nobody knows which of the rows are in.
 
         :raises UnreadableAnswerError: the answer speaks of fewer rows or of more.
         """
         counted = result.successful_rows + result.quarantined_rows
-        if counted != piece.rows:
-            ending = "the rest is missing" if counted < piece.rows else "these are more than were sent"
+        if counted != chunk.rows:
+            ending = "the rest is missing" if counted < chunk.rows else "these are more than were sent"
             raise UnreadableAnswerError(
-                f"Of {piece.rows} rows that were sent to '{self.datasource}', Tinybird's answer says that {result.successful_rows} are in "
+                f"Of {chunk.rows} rows that were sent to '{self.datasource}', Tinybird's answer says that {result.successful_rows} are in "
                 f"and {result.quarantined_rows} in quarantine: {ending}."
             )
 
 
 class Senders:
-    """A few threads that send pieces. They end with the process, however long a request takes.
+    """A few threads that send chunks. They end with the process, however long a request takes.
 
     :param sending: sends one.
     :param most: how many threads.
@@ -80,20 +80,20 @@ class Senders:
     def __init__(self, sending: Sending, most: int) -> None:
         self._sending = sending
         self._most = most
-        self._todo: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._threads = 0
         self.in_flight = 0
         self.bytes_in_flight = 0
 
-    def submit(self, piece: Piece) -> None:
-        """Have a piece sent."""
+    def submit(self, chunk: Chunk) -> None:
+        """Have a chunk sent."""
         self.in_flight += 1
-        self.bytes_in_flight += piece.size
+        self.bytes_in_flight += chunk.size
         if self._threads < min(self._most, self.in_flight):
             self._threads += 1
             threading.Thread(target=self._work, name=f"tinybird-events-{self._threads}", daemon=True).start()
-        self._todo.put(piece)
+        self._todo.put(chunk)
 
     def take(self, timeout: float | None) -> Outcome | None:
         """Wait for something to come back.
@@ -106,7 +106,7 @@ class Senders:
         except queue.Empty:
             return None
         self.in_flight -= 1
-        self.bytes_in_flight -= outcome.piece.size
+        self.bytes_in_flight -= outcome.chunk.size
         return outcome
 
     def close(self) -> None:
@@ -116,10 +116,10 @@ class Senders:
         self._threads = 0
 
     def _work(self) -> None:
-        while (piece := self._todo.get()) is not None:
+        while (chunk := self._todo.get()) is not None:
             try:
-                outcome = Outcome(piece, result=self._sending.send(piece))
+                outcome = Outcome(chunk, result=self._sending.send(chunk))
             except BaseException as e:  # belongs to the main thread
-                outcome = Outcome(piece, error=e)
+                outcome = Outcome(chunk, error=e)
             self._done.put(outcome)
-            del piece, outcome  # or the body stays in memory until the next one comes
+            del chunk, outcome  # or the body stays in memory until the next one comes

@@ -9,11 +9,11 @@ from typing import Any
 from airflow_provider_tinybird.api.errors import TinybirdError
 from airflow_provider_tinybird.api.models import EventsResult
 from airflow_provider_tinybird.jobs.start import Attempt, Store
-from airflow_provider_tinybird.loads.events.chunks import Piece, RowReader
+from airflow_provider_tinybird.loads.events.chunks import Chunk, RowReader
 from airflow_provider_tinybird.loads.events.compression import Content
 from airflow_provider_tinybird.loads.events.errors import LoadInterruptedError, SourceChangedError
 from airflow_provider_tinybird.loads.events.options import Delivery
-from airflow_provider_tinybird.loads.events.progress import Ranges, Tally
+from airflow_provider_tinybird.loads.events.progress import Progress, Ranges
 
 KEY = "tinybird_load"
 """Key in the store. Renaming it would make retries that are under way send rows again."""
@@ -26,7 +26,7 @@ MOST_ENTRIES = 300
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A batch in the ledger.
+    """A batch in the journal.
 
     :param through: hash over all bytes of the data up to its end.
     """
@@ -116,8 +116,8 @@ def recalled(store: Store | None, attempt: Attempt, datasource: str) -> Mapping[
     )
 
 
-class Ledger:
-    """The books of ``at_most_once`` and ``at_least_once`` in the store of a task instance.
+class TaskJournal:
+    """The journal of ``at_most_once`` and ``at_least_once`` in the store of a task instance.
 
     :param store: where.
     :param attempt: the attempt.
@@ -153,7 +153,7 @@ class Ledger:
         """Whether so many batches are acknowledged behind one that is not that the record has no room for more."""
         return len(self._record.acknowledged) >= MOST_ENTRIES
 
-    def to_send(self, reader: RowReader, tally: Tally) -> Iterator[Piece]:
+    def to_send(self, reader: RowReader, progress: Progress) -> Iterator[Chunk]:
         """Yield what an earlier attempt did not get in, then all the rest.
 
         Before anything is handed out, all that it sent is compared: what it left out between is less than
@@ -163,61 +163,61 @@ class Ledger:
         """
         record = self._record
         entries = [*record.acknowledged.values(), *record.in_flight.values()]
-        self._skip_beginning(reader, tally)
-        waiting: list[Piece] = []
+        self._skip_beginning(reader, progress)
+        waiting: list[Chunk] = []
         for entry in sorted(entries, key=lambda entry: entry.first_row):
             waiting += reader.parts(entry.first_row - reader.row)
-            piece = reader.take(entry.rows)
-            if piece is None or piece.through() != entry.through:
+            chunk = reader.take(entry.rows)
+            if chunk is None or chunk.through() != entry.through:
                 raise self._changed(entry)
             if entry.first_row in record.in_flight:
-                waiting.append(piece)
+                waiting.append(chunk)
             else:
-                tally.skipped(entry.first_row, entry.rows, entry.quarantined)
+                progress.skipped(entry.first_row, entry.rows, entry.quarantined)
         while waiting:
             yield waiting.pop(0)
         yield from reader.rest()
 
-    def _skip_beginning(self, reader: RowReader, tally: Tally) -> None:
+    def _skip_beginning(self, reader: RowReader, progress: Progress) -> None:
         record = self._record
         if not record.rows:
             return
-        last: Piece | None = None
-        for piece in reader.parts(record.rows):
-            last = piece
+        last: Chunk | None = None
+        for chunk in reader.parts(record.rows):
+            last = chunk
         if last is None or last.end != record.rows or last.through() != record.through:
             raise self._changed(Entry(0, record.rows, record.through))
-        tally.skipped(0, record.rows, record.quarantined, record.batches)
+        progress.skipped(0, record.rows, record.quarantined, record.batches)
 
-    def halves(self, piece: Piece) -> tuple[Piece, Piece]:
-        """Cut a piece that is too large."""
-        return piece.halves()
+    def halves(self, chunk: Chunk) -> tuple[Chunk, Chunk]:
+        """Cut a chunk that is too large."""
+        return chunk.halves()
 
-    def content(self, piece: Piece) -> Content:
+    def content(self, chunk: Chunk) -> Content:
         """Return the body as it is."""
-        return piece.body
+        return chunk.body
 
-    def about_to_send(self, piece: Piece) -> None:
-        """Take down that a piece is about to be sent."""
-        self._record.in_flight[piece.first_row] = Entry(piece.first_row, piece.rows, piece.through())
+    def about_to_send(self, chunk: Chunk) -> None:
+        """Record that a chunk is about to be sent."""
+        self._record.in_flight[chunk.first_row] = Entry(chunk.first_row, chunk.rows, chunk.through())
         self._write()
 
-    def acknowledged(self, piece: Piece, result: EventsResult) -> None:
-        """Take down that a piece is in."""
-        entry = self._record.in_flight[piece.first_row]
+    def acknowledged(self, chunk: Chunk, result: EventsResult) -> None:
+        """Record that a chunk is in."""
+        entry = self._record.in_flight[chunk.first_row]
         self._record.acknowledge(Entry(entry.first_row, entry.rows, entry.through, result.quarantined_rows))
         self._write()
 
-    def not_in(self, piece: Piece) -> None:
-        """Take down that a piece was refused, all of it."""
-        self._record.in_flight.pop(piece.first_row, None)
+    def not_in(self, chunk: Chunk) -> None:
+        """Record that a chunk was refused, all of it."""
+        self._record.in_flight.pop(chunk.first_row, None)
         self._write()
 
-    def settle(self, piece: Piece, error: TinybirdError) -> EventsResult | None:  # noqa: ARG002
-        """Find out nothing: the piece stays in flight, for the next attempt to see."""
+    def settle(self, chunk: Chunk, error: TinybirdError) -> EventsResult | None:  # noqa: ARG002
+        """Find out nothing: the chunk stays in flight, for the next attempt to see."""
         raise error
 
-    def to_repair(self) -> list[Piece]:
+    def to_repair(self) -> list[Chunk]:
         """Look at nothing."""
         return []
 
@@ -248,7 +248,7 @@ class Ledger:
 
 
 def note_exactly_once(store: Store | None, attempt: Attempt, datasource: str) -> None:
-    """Take down that rows carry the ids of their batches, so that no other delivery goes on with them.
+    """Record that rows carry the ids of their batches, so that no other delivery goes on with them.
 
     :raises LoadInterruptedError: an earlier attempt sent rows without.
     """

@@ -6,20 +6,20 @@ Importing this package loads neither pyarrow nor pandas: Airflow parses DAG file
 from __future__ import annotations
 
 from airflow_provider_tinybird.loads.files.arrow_schema import TargetColumn, target_columns
-from airflow_provider_tinybird.loads.files.checkpoint import FilesMemory, Ledger, chained
+from airflow_provider_tinybird.loads.files.checkpoint import Checkpoint, FilesMemory, chained
 from airflow_provider_tinybird.loads.files.slices import Rows, text_of
-from airflow_provider_tinybird.loads.files.writer import Limits, NoRoomError, SpooledFile, spooled
+from airflow_provider_tinybird.loads.files.writer import Limits, NoRoomError, RowFile, row_files
 
 __all__ = [
+    "Checkpoint",
     "FilesMemory",
-    "Ledger",
     "Limits",
     "NoRoomError",
+    "RowFile",
     "Rows",
-    "SpooledFile",
     "TargetColumn",
     "chained",
-    "spooled",
+    "row_files",
     "target_columns",
     "text_of",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_tinybird.jobs.start import Attempt, Store
 from airflow_provider_tinybird.loads.events import task_journal as events
-from airflow_provider_tinybird.loads.files.writer import SpooledFile
+from airflow_provider_tinybird.loads.files.writer import RowFile
 from airflow_provider_tinybird.policies.row_counts import RowCounts
 
 log = logging.getLogger(__name__)
@@ -38,16 +38,16 @@ class SentFile:
     is_last: bool
 
     @classmethod
-    def of(cls, file: SpooledFile) -> SentFile:
+    def of(cls, file: RowFile) -> SentFile:
         """Describe a file."""
         return cls(rows=file.rows, size=file.size, digest=file.digest, is_last=file.is_last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class Checkpoint:
     """How far a load has come.
 
-    :param target: says what is loaded into what; a ledger counts only for the same.
+    :param target: says what is loaded into what; a checkpoint counts only for the same.
     :param max_tries: Airflow's count; a clear changes it, and the load then starts afresh.
     :param files: files that are in, from the first on.
     :param rows: rows of these.
@@ -79,11 +79,11 @@ class Ledger:
     import_ids: tuple[str, ...] = ()
     before: Mapping[str, Any] | None = None
 
-    def about_to_send(self, file: SpooledFile) -> Ledger:
+    def about_to_send(self, file: RowFile) -> Checkpoint:
         """Note that a file is about to be sent."""
         return replace(self, sent=SentFile.of(file))
 
-    def is_in(self, job_id: str, counts: RowCounts | None, import_id: str = "") -> Ledger:
+    def is_in(self, job_id: str, counts: RowCounts | None, import_id: str = "") -> Checkpoint:
         """Note that the file that was sent is in.
 
         :param job_id: its job.
@@ -115,7 +115,7 @@ class Ledger:
         return found
 
     @classmethod
-    def from_json(cls, stored: Any) -> Ledger | None:
+    def from_json(cls, stored: Any) -> Checkpoint | None:
         """Read it; ``None`` where it is none."""
         if not isinstance(stored, Mapping) or "target" not in stored:
             return None
@@ -136,7 +136,7 @@ def chained(chain: str, digest: str) -> str:
 
 
 class FilesMemory:
-    """Reads and writes a task's ledger.
+    """Reads and writes a task's checkpoint.
 
     :param store: where; ``None`` where nothing is remembered.
     :param attempt: the attempt.
@@ -151,19 +151,19 @@ class FilesMemory:
         """Whether anything can be remembered."""
         return self._store is not None
 
-    def recall(self, target: str) -> Ledger:
-        """Return the ledger of this very load since the last clear, or an empty one."""
-        ledger = Ledger.from_json(self._store.get(KEY)) if self._store is not None else None
-        if ledger is None or ledger.target != target or ledger.max_tries != self.attempt.max_tries:
-            return Ledger(target=target, max_tries=self.attempt.max_tries)
-        return ledger
+    def recall(self, target: str) -> Checkpoint:
+        """Return the checkpoint of this very load since the last clear, or an empty one."""
+        checkpoint = Checkpoint.from_json(self._store.get(KEY)) if self._store is not None else None
+        if checkpoint is None or checkpoint.target != target or checkpoint.max_tries != self.attempt.max_tries:
+            return Checkpoint(target=target, max_tries=self.attempt.max_tries)
+        return checkpoint
 
     def has_events(self, datasource: str) -> bool:
         """Tell whether an earlier attempt sent rows as events, or may have: then other rows than those are noticed only as events."""
         stored = events.recalled(self._store, self.attempt, datasource)
         return stored is not None and not events.Record.of(stored).is_blank
 
-    def remember(self, ledger: Ledger) -> None:
-        """Write the ledger."""
+    def remember(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint."""
         if self._store is not None:
-            self._store.set(KEY, ledger.as_json())
+            self._store.set(KEY, checkpoint.as_json())

@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpooledFile:
+class RowFile:
     """A file that is ready to be sent, until the next one is asked for.
 
     :param rows: rows in it.
@@ -82,7 +82,7 @@ class SpooledFile:
         return copy
 
 
-def spooled(slices: Iterable[Slice], limits: Limits) -> Iterator[SpooledFile]:
+def row_files(slices: Iterable[Slice], limits: Limits) -> Iterator[RowFile]:
     """Files of a bounded size, one at a time: each is gone when the next one is asked for.
 
     :param slices: rows, each slice not larger than ``limits.slice_bytes``; a format that changes starts a new file.
@@ -118,7 +118,7 @@ def _clear_refusal(limits: Limits) -> Iterator[None]:
         ) from e
 
 
-def _finished(writer: _Writer, limits: Limits, *, is_last: bool) -> SpooledFile:
+def _finished(writer: _Writer, limits: Limits, *, is_last: bool) -> RowFile:
     with _clear_refusal(limits):
         return writer.finish(is_last=is_last)
 
@@ -130,7 +130,7 @@ class _Writer(Protocol):
     def write(self, one: Slice) -> None:
         """Write a slice."""
 
-    def finish(self, *, is_last: bool) -> SpooledFile:
+    def finish(self, *, is_last: bool) -> RowFile:
         """End the file."""
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class _ParquetWriter:
             self._waiting, self._waiting_bytes = [], 0
             self._groups += 1
 
-    def finish(self, *, is_last: bool) -> SpooledFile:
+    def finish(self, *, is_last: bool) -> RowFile:
         self._write_group()
         self._writer.close()
         self._file.flush()
@@ -188,7 +188,7 @@ class _ParquetWriter:
         self._file.seek(0)
         while chunk := self._file.read(_READ):
             digest.update(chunk)
-        return SpooledFile(
+        return RowFile(
             rows=self._rows,
             size=size,
             format=FileFormat.PARQUET,
@@ -229,10 +229,10 @@ class _LinesWriter:
         self._rows += one.rows
         self._plain += one.size
 
-    def finish(self, *, is_last: bool) -> SpooledFile:
+    def finish(self, *, is_last: bool) -> RowFile:
         self._file.write(self._zip.flush())
         self._file.flush()
-        return SpooledFile(
+        return RowFile(
             rows=self._rows,
             size=self._file.seek(0, os.SEEK_END),
             format=FileFormat.NDJSON,

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: read-only tokens that end by themselves. Whoever has the workspace's admin token can sign them, the sandbox too."""
+"""JSON Web Tokens: read-only tokens that end by themselves. Anyone with the workspace's admin token can sign them, the sandbox too."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class RateLimit:
         return _headers(self._calls, left, reset)
 
     def clear(self) -> None:
-        """Start anew."""
+        """Start over."""
         with self._lock:
             self._counts.clear()
 

@@ -106,7 +106,7 @@ def copy_query(box: Sandbox, pipe: Pipe, node: NodeFile, params: dict[str, str])
 
 
 def shown_query(box: Sandbox, query: str) -> str:
-    """The SELECT of a run as a job shows it: whoever may see the job need not know the secrets."""
+    """The SELECT of a run as a job shows it: those who may see the job need not know the secrets."""
     return Composer(box.workspace, {}).without_secrets(query)
 
 

@@ -56,7 +56,7 @@ def create_workspace(box: Sandbox, call: Call) -> Answer:
     """``POST /v1/workspaces``: another name of the one workspace.
 
     The command line makes a workspace for each folder that it runs in. One that is really another would not hold the project that the
-    sandbox was started with, and a sandbox is started anew where another one is wanted.
+    sandbox was started with, and start another sandbox for another one.
     """
     call.caller.require(ADMIN)
     name = needed(call.params(), "name")

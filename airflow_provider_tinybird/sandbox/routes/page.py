@@ -210,7 +210,7 @@ def _job(job: Job, text: _Text) -> Iterator[str]:
 
 
 def _requests(seen: Iterable[SeenRequest], window: _Window, text: _Text) -> Html:
-    # Without query strings: SQL, parameters and presigned addresses are the affair of whoever sent them.
+    # Without query strings: SQL, parameters and presigned addresses belong to whoever sent them.
     found = [one for one in seen if window.has(one.at, one.at)][-_MOST_REQUESTS:]
     if not found:
         return element("p", "None.", class_="muted")

@@ -152,7 +152,7 @@ class JobQueue:
             self._jobs[job.id] = job
         self._log.write(job)
         if job.course.takes_time:
-            # Whoever only waits must not keep a worker from the others.
+            # A job that only waits must not keep a worker from others.
             threading.Thread(target=self._run, args=(job, work), daemon=True).start()
         else:
             self._pool.submit(self._run, job, work)

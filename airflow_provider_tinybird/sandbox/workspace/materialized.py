@@ -107,7 +107,7 @@ def tables_to_hold(box: Sandbox, views: list[View]) -> set[str]:
 
 
 def rebuild(box: Sandbox, views: list[View]) -> None:
-    """Fill the targets of views anew, each at once for its readers, and from all views into it: the rows of other sources stay.
+    """Fill the targets of views again, each at once for its readers, and from all views into it: the rows of other sources stay.
 
     The caller holds ``tables_to_hold``.
     """

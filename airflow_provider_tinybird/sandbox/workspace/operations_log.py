@@ -26,7 +26,7 @@ from airflow_provider_tinybird.sandbox.workspace.service_tables import make_view
 
 @dataclass
 class Operation:
-    """Something that was done to a data source; whoever does it fills in what came of it.
+    """Something that was done to a data source; the caller fills in what came of it.
 
     :param event: as in ``event_type``: ``append``, ``append-hfi``, ``replace``, ``delete``, ``truncate``, ``copy``, ``create``, ...
     :param rows: as documented: the rows that were inserted; of ``delete`` and ``truncate`` those that were there before, of
@@ -129,7 +129,7 @@ class EndpointCall:
 
 @dataclass
 class SinkRun:
-    """A run of a sink; whoever does it fills in what came of it.
+    """A run of a sink; the caller fills in what came of it.
 
     :param output: the files.
     """

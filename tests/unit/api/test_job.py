@@ -17,7 +17,7 @@ from airflow_provider_tinybird.api.errors import (
 )
 from airflow_provider_tinybird.api.job import parse_job, parse_time
 from airflow_provider_tinybird.api.models import BlockCounts, FileFormat, JobStatus
-from airflow_provider_tinybird.conditions.checks import CopyQuestion
+from airflow_provider_tinybird.conditions.checks import CopyCheck
 
 CSV = FileFormat.CSV
 NODE = {"id": "t_node", "name": "n", "sql": "SELECT 1", "tags": {"copy_target_datasource": "t_2"}, "params": []}
@@ -314,7 +314,7 @@ def test_the_newest_job_of_a_pipe(wire):
 def test_a_name_that_begins_like_an_id_is_a_name(wire, pipe, key):
     wire.answers({"jobs": []}, {"jobs": []})
     wire.send(jobs.newest_job(pipe))
-    wire.send(CopyQuestion(pipe=pipe, since="2024-01-01T00:00:00+00:00").call)
+    wire.send(CopyCheck(pipe=pipe, since="2024-01-01T00:00:00+00:00").call)
     assert [request.target for request in wire.sent] == [f"/v0/jobs?{key}={pipe}", f"/v0/jobs?kind=copy&{key}={pipe}"]
 
 

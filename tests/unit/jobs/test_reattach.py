@@ -20,7 +20,7 @@ from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.jobs import start as starting
 from airflow_provider_tinybird.jobs import submissions
 from airflow_provider_tinybird.jobs.reattach import OF_JOB, OTHERWISE, Known, Shown
-from airflow_provider_tinybird.jobs.start import Attempt, Memory, OnUnknown, Starter
+from airflow_provider_tinybird.jobs.start import Attempt, Memory, OnUnknown, Submitter
 from airflow_provider_tinybird.jobs.submissions import Submission
 
 URL = "https://files.example/day.csv?part=1"
@@ -143,9 +143,9 @@ def start(
         transport=httpx.MockTransport(server.answer),
     )
     memory = Memory(store, Attempt(**{"max_tries": 2, "first_started_at": time.time() - 30, **attempt}))
-    starter = Starter(client=client, memory=memory, on_unknown=OnUnknown(on_unknown), sleep=lambda _: None)
+    submitter = Submitter(client=client, memory=memory, on_unknown=OnUnknown(on_unknown), sleep=lambda _: None)
     try:
-        job = starter.start(submission, deadline=time.time() + 600).job
+        job = submitter.start(submission, deadline=time.time() + 600).job
     except OutcomeUnknownError:
         return "unknown" if server.submits - before == server.loses else "submitted and unknown"
     if server.submits == before + server.loses:
@@ -383,9 +383,9 @@ class TestAJobThatIsLookedForInTheList:
             Settings(base_url="https://api.tinybird.co", token=Token("p.x.y"), max_retries=0),
             transport=httpx.MockTransport(Server(jobs=jobs, loses=1).answer),
         )
-        starter = Starter(client=client, memory=Memory(None, Attempt(max_tries=0)), sleep=lambda _: None)
+        submitter = Submitter(client=client, memory=Memory(None, Attempt(max_tries=0)), sleep=lambda _: None)
         with pytest.raises(OutcomeUnknownError) as caught:
-            starter.start(copy(), deadline=time.time() + 60)
+            submitter.start(copy(), deadline=time.time() + 60)
         message = str(caught.value)
         assert message.startswith("It is not known whether Tinybird did this: run copy pipe 'daily'. The time for an")
         assert said in message

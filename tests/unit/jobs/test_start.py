@@ -20,7 +20,7 @@ from airflow_provider_tinybird.api.models import FileFormat
 from airflow_provider_tinybird.api.redact import Token
 from airflow_provider_tinybird.api.settings import Settings
 from airflow_provider_tinybird.jobs import submissions
-from airflow_provider_tinybird.jobs.start import KEY, Attempt, Memory, OnUnknown, Starter
+from airflow_provider_tinybird.jobs.start import KEY, Attempt, Memory, OnUnknown, Submitter
 
 URL = "https://files.example/day.csv"
 
@@ -96,13 +96,13 @@ def store() -> Store:
 
 
 @pytest.fixture
-def starter(tinybird: Tinybird) -> Callable[..., Starter]:
+def submitter(tinybird: Tinybird) -> Callable[..., Submitter]:
     settings = Settings(base_url="https://api.tinybird.co", token=Token("p.x.y"), max_retries=0)
     client = Client(settings, transport=httpx.MockTransport(tinybird.answer))
 
-    def make(store: Store | None, *, on_unknown: str = "fail", **attempt: Any) -> Starter:
+    def make(store: Store | None, *, on_unknown: str = "fail", **attempt: Any) -> Submitter:
         memory = Memory(store, Attempt(**{"max_tries": 2, **attempt}))
-        return Starter(client=client, memory=memory, on_unknown=OnUnknown(on_unknown), sleep=lambda _: None)
+        return Submitter(client=client, memory=memory, on_unknown=OnUnknown(on_unknown), sleep=lambda _: None)
 
     return make
 
@@ -123,133 +123,135 @@ def deadline() -> float:
     return time.time() + 60
 
 
-def test_a_retry_takes_up_the_job_that_runs(tinybird: Tinybird, store: Store, starter: Callable[..., Starter]) -> None:
-    first = starter(store).start(copy(), deadline=deadline())
-    again = starter(store, is_retry=True).start(copy(), deadline=deadline() + 1000)
+def test_a_retry_takes_up_the_job_that_runs(
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
+) -> None:
+    first = submitter(store).start(copy(), deadline=deadline())
+    again = submitter(store, is_retry=True).start(copy(), deadline=deadline() + 1000)
     assert (again.job.id, tinybird.submits) == (first.job.id, 1)
     assert (again.began_at, again.deadline) == (first.began_at, first.deadline)
 
 
 def test_a_retry_takes_the_result_of_a_job_that_is_done(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    starter(store).start(copy(), deadline=deadline())
+    submitter(store).start(copy(), deadline=deadline())
     tinybird.jobs[0]["status"] = "done"
-    assert starter(store, is_retry=True).start(copy(), deadline=deadline()).job.status == "done"
+    assert submitter(store, is_retry=True).start(copy(), deadline=deadline()).job.status == "done"
     assert tinybird.submits == 1
 
 
 def test_a_retry_submits_again_after_a_copy_that_failed(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    starter(store).start(copy(), deadline=deadline())
+    submitter(store).start(copy(), deadline=deadline())
     tinybird.jobs[0]["status"] = "error"
-    assert starter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == "job-2"
+    assert submitter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == "job-2"
 
 
 def test_a_retry_is_red_when_tinybird_forgot_the_job(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     """It may have been done: what cannot be found is not known not to be there."""
-    starter(store).start(copy(), deadline=deadline())
+    submitter(store).start(copy(), deadline=deadline())
     tinybird.jobs.clear()
     with pytest.raises(OutcomeUnknownError, match="does not know job job-1 of an earlier attempt"):
-        starter(store, is_retry=True).start(copy(), deadline=deadline())
+        submitter(store, is_retry=True).start(copy(), deadline=deadline())
     assert tinybird.submits == 1
 
 
 @pytest.mark.parametrize("status", ["working", "done"])
 def test_a_cleared_task_runs_afresh(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter], status: str
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter], status: str
 ) -> None:
-    starter(store).start(copy(), deadline=deadline())
+    submitter(store).start(copy(), deadline=deadline())
     tinybird.jobs[0]["status"] = status
-    assert starter(store, max_tries=3).start(copy(), deadline=deadline()).job.id == "job-2"
+    assert submitter(store, max_tries=3).start(copy(), deadline=deadline()).job.id == "job-2"
 
 
 def test_another_request_is_not_mistaken_for_this_one(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     """Nor is it started beside it, as a template such as the time would have it: that could double rows."""
-    starter(store).start(copy(day="2013-01-01"), deadline=deadline())
+    submitter(store).start(copy(day="2013-01-01"), deadline=deadline())
     with pytest.raises(OutcomeUnknownError, match="asked for something else"):
-        starter(store, is_retry=True).start(copy(day="2013-01-02"), deadline=deadline())
+        submitter(store, is_retry=True).start(copy(day="2013-01-02"), deadline=deadline())
     tinybird.jobs[0]["status"] = "error"
-    assert starter(store, is_retry=True).start(copy(day="2013-01-02"), deadline=deadline()).job.id == "job-2"
+    assert submitter(store, is_retry=True).start(copy(day="2013-01-02"), deadline=deadline()).job.id == "job-2"
 
 
 def test_a_record_of_a_later_version_or_of_rubbish_is_ignored(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    started = starter(store).start(copy(), deadline=deadline())
+    started = submitter(store).start(copy(), deadline=deadline())
     store[KEY]["added_later"] = 1
-    assert starter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == started.job.id
+    assert submitter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == started.job.id
     store[KEY] = {"fingerprint": "of another kind"}
-    starter(store, is_retry=True).start(copy(), deadline=deadline())
+    submitter(store, is_retry=True).start(copy(), deadline=deadline())
     assert tinybird.submits == 2
 
 
 def test_the_record_holds_no_secret_and_nothing_of_the_request(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    starter(store).start(append_url(f"{URL}?X-Amz-Signature=secret"), deadline=deadline())
+    submitter(store).start(append_url(f"{URL}?X-Amz-Signature=secret"), deadline=deadline())
     known = {"fingerprint", "max_tries", "began_at", "deadline", "job_id", "ending", "rows", "version", "facts"}
     assert set(store[KEY]) == known
     assert "secret" not in json.dumps(store)
 
 
 def test_a_lost_answer_is_made_up_for_by_the_one_job_that_shows_the_same_url(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     tinybird.add(kind="import", url="https://files.example/other.csv", mode="append", datasource={"name": "flights"})
     tinybird.add(kind="import", url=URL, mode="replace", datasource={"name": "flights"})
     tinybird.add(kind="import", url=URL, mode="append", datasource={"name": "weather"})
     tinybird.add(kind="import", url=URL, mode="append", datasource={"name": "flights"}, created=time.time() - 60)
     tinybird.lose = "after"
-    started = starter(store).start(append_url(), deadline=deadline())
+    started = submitter(store).start(append_url(), deadline=deadline())
     assert (started.job.id, store[KEY]["job_id"], tinybird.submits) == ("job-5", "job-5", 1)
 
 
 def test_a_lost_answer_with_two_such_jobs_is_an_error_that_names_both(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     tinybird.lose = "after"
     tinybird.add(kind="import", url=URL, mode="append", datasource={"name": "flights"})
     with pytest.raises(OutcomeUnknownError, match=r"job-1.*job-2"):
-        starter(store).start(append_url(), deadline=deadline())
+        submitter(store).start(append_url(), deadline=deadline())
     assert tinybird.submits == 1
 
 
 def test_a_lost_answer_with_no_such_job_is_an_error(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     tinybird.lose = "before"
     with pytest.raises(OutcomeUnknownError, match="no job that could be it"):
-        starter(store).start(append_url(), deadline=deadline())
+        submitter(store).start(append_url(), deadline=deadline())
     assert tinybird.submits == 1
 
 
 @pytest.mark.parametrize("mode", ["append", None])
 def test_a_copy_is_never_taken_up_by_its_looks_for_its_record_hides_the_parameters(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter], mode: str | None
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter], mode: str | None
 ) -> None:
     tinybird.lose = "after"
     with pytest.raises(OutcomeUnknownError, match="job-1"):
-        starter(store).start(copy(mode), deadline=deadline())
+        submitter(store).start(copy(mode), deadline=deadline())
     assert tinybird.submits == 1
 
 
 def test_mapped_tasks_never_take_each_others_jobs(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    starter(Store(), is_mapped=True).start(append_url(), deadline=deadline())
+    submitter(Store(), is_mapped=True).start(append_url(), deadline=deadline())
     tinybird.lose = "before"
     with pytest.raises(OutcomeUnknownError, match="job-1"):
-        starter(store, is_mapped=True).start(append_url(), deadline=deadline())
+        submitter(store, is_mapped=True).start(append_url(), deadline=deadline())
 
 
 def test_who_says_resubmit_gets_it_submitted_again(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     tinybird.lose = "after"
     answers = iter(["after", ""])
@@ -263,16 +265,16 @@ def test_who_says_resubmit_gets_it_submitted_again(
     settings = Settings(base_url="https://api.tinybird.co", token=Token("p.x.y"), max_retries=0)
     client = Client(settings, transport=httpx.MockTransport(answer_once_lost))
     memory = Memory(store, Attempt(max_tries=2))
-    risky = Starter(client=client, memory=memory, on_unknown=OnUnknown.RESUBMIT, sleep=lambda _: None)
+    risky = Submitter(client=client, memory=memory, on_unknown=OnUnknown.RESUBMIT, sleep=lambda _: None)
     assert risky.start(copy(), deadline=deadline()).job.id == "job-2"
 
 
 def test_who_says_resubmit_and_loses_that_answer_too_gets_an_error(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
     tinybird.lose = "after"
     with pytest.raises(OutcomeUnknownError):
-        starter(store, on_unknown="resubmit").start(copy(), deadline=deadline())
+        submitter(store, on_unknown="resubmit").start(copy(), deadline=deadline())
     assert tinybird.submits == 2
 
 
@@ -287,42 +289,42 @@ def test_who_says_resubmit_and_loses_that_answer_too_gets_an_error(
     ids=["quota", "rate", "sql", "connection"],
 )
 def test_after_a_refusal_a_retry_starts_the_job(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter], refusal: httpx.Response | httpx.ConnectError
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter], refusal: httpx.Response | httpx.ConnectError
 ) -> None:
     tinybird.refuse = refusal
     with pytest.raises(TinybirdError):
-        starter(store).start(copy(), deadline=deadline())
+        submitter(store).start(copy(), deadline=deadline())
     tinybird.refuse = None
     tinybird.add(kind="copy", pipe_name="daily")
-    assert starter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == "job-2"
+    assert submitter(store, is_retry=True).start(copy(), deadline=deadline()).job.id == "job-2"
 
 
 def test_after_a_crash_between_submit_and_record_the_job_is_found(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    starter(store).start(append_url(), deadline=deadline())
+    submitter(store).start(append_url(), deadline=deadline())
     store[KEY]["job_id"] = None  # as it was just before the answer
-    assert starter(store, is_retry=True).start(append_url(), deadline=deadline()).job.id == "job-1"
+    assert submitter(store, is_retry=True).start(append_url(), deadline=deadline()).job.id == "job-1"
     assert tinybird.submits == 1
 
 
 def test_after_a_crash_between_submit_and_record_a_copy_is_red_and_not_doubled(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter]
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter]
 ) -> None:
-    starter(store).start(copy(), deadline=deadline())
+    submitter(store).start(copy(), deadline=deadline())
     store[KEY]["job_id"] = None
     with pytest.raises(OutcomeUnknownError, match="job-1"):
-        starter(store, is_retry=True).start(copy(), deadline=deadline())
+        submitter(store, is_retry=True).start(copy(), deadline=deadline())
     assert tinybird.submits == 1
 
 
 @pytest.mark.parametrize("submission", [replace_url(), copy("replace")])
 def test_idempotent_work_is_simply_submitted_again(
-    tinybird: Tinybird, store: Store, starter: Callable[..., Starter], submission: submissions.Submission
+    tinybird: Tinybird, store: Store, submitter: Callable[..., Submitter], submission: submissions.Submission
 ) -> None:
-    starter(store).start(submission, deadline=deadline())
+    submitter(store).start(submission, deadline=deadline())
     store[KEY]["job_id"] = None
-    starter(store, is_retry=True).start(submission, deadline=deadline())
+    submitter(store, is_retry=True).start(submission, deadline=deadline())
     assert tinybird.submits == 2
 
 
@@ -330,54 +332,56 @@ class TestWithoutAStore:
     """Airflow below 3.3 remembers nothing, so that a retry looks at the list of jobs."""
 
     def test_a_retry_takes_up_the_job_that_shows_the_same_url(
-        self, tinybird: Tinybird, starter: Callable[..., Starter]
+        self, tinybird: Tinybird, submitter: Callable[..., Submitter]
     ) -> None:
-        starter(None).start(append_url(), deadline=deadline())
-        again = starter(None, is_retry=True, first_started_at=time.time() - 10).start(append_url(), deadline=deadline())
+        submitter(None).start(append_url(), deadline=deadline())
+        again = submitter(None, is_retry=True, first_started_at=time.time() - 10).start(
+            append_url(), deadline=deadline()
+        )
         assert (again.job.id, tinybird.submits) == ("job-1", 1)
 
     def test_a_retry_submits_when_there_is_no_such_job(
-        self, tinybird: Tinybird, starter: Callable[..., Starter]
+        self, tinybird: Tinybird, submitter: Callable[..., Submitter]
     ) -> None:
-        starter(None, is_retry=True, first_started_at=time.time() - 10).start(append_url(), deadline=deadline())
+        submitter(None, is_retry=True, first_started_at=time.time() - 10).start(append_url(), deadline=deadline())
         assert tinybird.submits == 1
 
     def test_a_retry_submits_again_after_a_copy_that_failed(
-        self, tinybird: Tinybird, starter: Callable[..., Starter]
+        self, tinybird: Tinybird, submitter: Callable[..., Submitter]
     ) -> None:
-        starter(None).start(copy(), deadline=deadline())
+        submitter(None).start(copy(), deadline=deadline())
         tinybird.jobs[0]["status"] = "error"
-        again = starter(None, is_retry=True, first_started_at=time.time() - 10).start(copy(), deadline=deadline())
+        again = submitter(None, is_retry=True, first_started_at=time.time() - 10).start(copy(), deadline=deadline())
         assert again.job.id == "job-2"
 
     def test_a_retry_is_red_after_an_import_that_failed(
-        self, tinybird: Tinybird, starter: Callable[..., Starter]
+        self, tinybird: Tinybird, submitter: Callable[..., Submitter]
     ) -> None:
         """A part of its rows may be in."""
-        starter(None).start(append_url(), deadline=deadline())
+        submitter(None).start(append_url(), deadline=deadline())
         tinybird.jobs[0]["status"] = "error"
         with pytest.raises(OutcomeUnknownError, match="a part of its rows may be in"):
-            starter(None, is_retry=True, first_started_at=time.time() - 10).start(append_url(), deadline=deadline())
+            submitter(None, is_retry=True, first_started_at=time.time() - 10).start(append_url(), deadline=deadline())
         assert tinybird.submits == 1
 
     def test_a_retry_of_a_copy_is_red_when_a_job_of_the_pipe_may_be_its_own(
-        self, tinybird: Tinybird, starter: Callable[..., Starter]
+        self, tinybird: Tinybird, submitter: Callable[..., Submitter]
     ) -> None:
-        starter(None).start(copy(), deadline=deadline())
+        submitter(None).start(copy(), deadline=deadline())
         with pytest.raises(OutcomeUnknownError, match="job-1"):
-            starter(None, is_retry=True, first_started_at=time.time() - 10).start(copy(), deadline=deadline())
+            submitter(None, is_retry=True, first_started_at=time.time() - 10).start(copy(), deadline=deadline())
         assert tinybird.submits == 1
 
     def test_jobs_from_before_the_run_are_not_looked_at(
-        self, tinybird: Tinybird, starter: Callable[..., Starter]
+        self, tinybird: Tinybird, submitter: Callable[..., Submitter]
     ) -> None:
         tinybird.add(kind="copy", pipe_name="daily", created=time.time() - 3600)
-        starter(None, is_retry=True, first_started_at=time.time() - 10).start(copy(), deadline=deadline())
+        submitter(None, is_retry=True, first_started_at=time.time() - 10).start(copy(), deadline=deadline())
         assert tinybird.submits == 1
 
-    def test_the_first_attempt_looks_at_nothing(self, tinybird: Tinybird, starter: Callable[..., Starter]) -> None:
+    def test_the_first_attempt_looks_at_nothing(self, tinybird: Tinybird, submitter: Callable[..., Submitter]) -> None:
         tinybird.add(kind="import", url=URL, mode="append", datasource={"name": "flights"})
-        assert starter(None).start(append_url(), deadline=deadline()).job.id == "job-2"
+        assert submitter(None).start(append_url(), deadline=deadline()).job.id == "job-2"
 
 
 class TestBeforeSubmit:
@@ -388,13 +392,13 @@ class TestBeforeSubmit:
         return []
 
     @pytest.fixture
-    def looking(self, starter, looks):
+    def looking(self, submitter, looks):
         def make(store, **attempt):
             def look(earlier):
                 looks.append(earlier)
                 return {"rows_before": 10 - len(looks)}
 
-            return dataclasses.replace(starter(store, **attempt), before_submit=look)
+            return dataclasses.replace(submitter(store, **attempt), before_submit=look)
 
         return make
 
@@ -403,12 +407,12 @@ class TestBeforeSubmit:
         second = looking(store).start(replace_url(), deadline=time.time() + 60)
         assert (second.job.id, second.facts, looks) == (first.job.id, {"rows_before": 9}, [None])
 
-    def test_a_look_that_refuses_starts_nothing(self, starter, store, tinybird):
+    def test_a_look_that_refuses_starts_nothing(self, submitter, store, tinybird):
         def refuse(earlier):
             raise TinybirdError("no")
 
         with pytest.raises(TinybirdError, match="no"):
-            dataclasses.replace(starter(store), before_submit=refuse).start(replace_url(), deadline=time.time() + 60)
+            dataclasses.replace(submitter(store), before_submit=refuse).start(replace_url(), deadline=time.time() + 60)
         assert (tinybird.submits, store) == (0, {})
 
     def test_what_was_found_outlives_a_lost_answer(self, looking, store, looks, tinybird):

@@ -93,11 +93,11 @@ def test_decimals_are_text_in_xcom(tinybird, operator):
 
 
 def test_decimals_in_what_a_sensor_saw(tinybird):
-    from airflow_provider_tinybird.conditions.checks import FirstCellQuestion, SqlQuestion
+    from airflow_provider_tinybird.conditions.checks import FirstCellCheck, SqlCheck
 
     tinybird.on("POST /v0/sql", (200, MONEY))
     answer = TinybirdHook().query("SELECT 1")
-    for question in (FirstCellQuestion(sql="SELECT 1"), SqlQuestion(sql="SELECT 1", what="x")):
+    for question in (FirstCellCheck(sql="SELECT 1"), SqlCheck(sql="SELECT 1", what="x")):
         verdict = question.judge(answer)
         assert "12345678901234567890.12" in json.dumps(verdict.facts)
         assert "12345678901234567890.12" in verdict.says

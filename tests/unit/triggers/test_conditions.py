@@ -8,10 +8,10 @@ import json
 import pytest
 
 from airflow_provider_tinybird.conditions.checks import (
-    CopyQuestion,
-    FirstCellQuestion,
-    QuarantineQuestion,
-    SqlQuestion,
+    CopyCheck,
+    FirstCellCheck,
+    QuarantineCheck,
+    SqlCheck,
     from_json,
 )
 from airflow_provider_tinybird.conditions.wait import Ending, Finding
@@ -45,14 +45,14 @@ def test_what_airflow_stores():
 
 
 STORED = [
-    (SqlQuestion(sql="SELECT 1", what="it"), {"kind": "sql", "sql": "SELECT 1", "what": "it"}),
-    (FirstCellQuestion(sql="SELECT 1"), {"kind": "first_cell", "sql": "SELECT 1"}),
+    (SqlCheck(sql="SELECT 1", what="it"), {"kind": "sql", "sql": "SELECT 1", "what": "it"}),
+    (FirstCellCheck(sql="SELECT 1"), {"kind": "first_cell", "sql": "SELECT 1"}),
     (
-        CopyQuestion(pipe="p", since="2026-01-01T00:00:00+00:00"),
+        CopyCheck(pipe="p", since="2026-01-01T00:00:00+00:00"),
         {"kind": "copy", "pipe": "p", "since": "2026-01-01T00:00:00+00:00", "fails_with_copy": False},
     ),
     (
-        QuarantineQuestion(datasource="d", start="2026-01-01T00:00:00+00:00"),
+        QuarantineCheck(datasource="d", start="2026-01-01T00:00:00+00:00"),
         {
             "kind": "quarantine",
             "datasource": "d",

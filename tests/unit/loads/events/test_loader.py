@@ -34,7 +34,7 @@ from airflow_provider_tinybird.loads import (
     load_data,
 )
 from airflow_provider_tinybird.loads import send_batches as send
-from airflow_provider_tinybird.loads.events.journal import NoBooks
+from airflow_provider_tinybird.loads.events.journal import NoJournal
 from airflow_provider_tinybird.loads.events.loader import Load
 from airflow_provider_tinybird.ndjson import batches
 
@@ -401,23 +401,23 @@ class TestGateways:
             send_batches(client, two_by_two(4))
         assert (len(tinybird.requests), naps) == (1, [])
 
-    def test_each_sending_is_an_entry_of_the_books(self, client, tinybird, naps):
-        """Nothing below the books sends anything a second time."""
+    def test_each_sending_is_an_entry_of_the_journal(self, client, tinybird, naps):
+        """Nothing below the journal sends anything a second time."""
 
-        class Journal(NoBooks):
+        class Journal(NoJournal):
             def __init__(self) -> None:
                 self.entries: list[str] = []
 
-            def about_to_send(self, piece: Any) -> None:
-                self.entries.append(f"{piece.first_row} goes, {len(tinybird.requests)} went")
+            def about_to_send(self, chunk: Any) -> None:
+                self.entries.append(f"{chunk.first_row} goes, {len(tinybird.requests)} went")
 
-            def not_in(self, piece: Any) -> None:
-                self.entries.append(f"{piece.first_row} was refused")
+            def not_in(self, chunk: Any) -> None:
+                self.entries.append(f"{chunk.first_row} was refused")
 
         client.policy = RetryPolicy(max_retries=3)
         tinybird.on(EVENTS, (429, {"error": "busy"}), (503, {"error": "busy"}), accept)
         journal = Journal()
-        send(client, "flights", two_by_two(2), options=LoadOptions(max_in_flight=1), books=journal)
+        send(client, "flights", two_by_two(2), options=LoadOptions(max_in_flight=1), journal=journal)
         assert journal.entries == [
             "0 goes, 0 went",
             "0 was refused",
@@ -497,7 +497,7 @@ class TestRowsThatTheAnswerLacks:
 class TestLog:
     def test_a_line_every_few_seconds_and_a_summary(self, client, tinybird, monkeypatch, caplog):
         clock = iter(range(0, 10_000, 2))
-        fields = list(tally_defaults())
+        fields = list(progress_defaults())
         monkeypatch.setitem(fields[0], "clock", lambda: float(next(clock)))
         caplog.set_level("INFO")
         tinybird.on(EVENTS, {"successful_rows": 1, "quarantined_rows": 1})
@@ -507,10 +507,10 @@ class TestLog:
         assert "4 rows are in data source 'flights', 4 in its quarantine: 4 requests" in lines[-1]
 
 
-def tally_defaults() -> Any:
-    from airflow_provider_tinybird.loads.events.progress import Tally
+def progress_defaults() -> Any:
+    from airflow_provider_tinybird.loads.events.progress import Progress
 
-    yield Tally.__init__.__kwdefaults__
+    yield Progress.__init__.__kwdefaults__
 
 
 def test_a_rate_limit_that_stays(client, tinybird):

@@ -13,9 +13,9 @@ from airflow_provider_tinybird.api.body import NDJSON, BytesBody
 from airflow_provider_tinybird.api.errors import InvalidInputError
 from airflow_provider_tinybird.loads import Compression, LoadOptions
 from airflow_provider_tinybird.loads.events.compression import Compressor, MeasuredBody, gzipped, pays
-from airflow_provider_tinybird.loads.events.journal import NoBooks
+from airflow_provider_tinybird.loads.events.journal import NoJournal
 from airflow_provider_tinybird.loads.events.loader import Load
-from airflow_provider_tinybird.loads.events.progress import Ranges, Tally, rows_of
+from airflow_provider_tinybird.loads.events.progress import Progress, Ranges, rows_of
 from airflow_provider_tinybird.loads.events.rate_limit import NoPace, Pace
 from airflow_provider_tinybird.ndjson import batches
 
@@ -80,8 +80,8 @@ class TestPace:
         load = Load(
             client,
             LoadOptions(max_in_flight=1),
-            NoBooks(),
-            Tally("flights", clock=hand),
+            NoJournal(),
+            Progress("flights", clock=hand),
             pace=Pace(10**6, 4, clock=hand),
             clock=hand,
         )
@@ -95,13 +95,13 @@ class TestPace:
             return None
 
         monkeypatch.setattr(load._senders, "take", wait)
-        monkeypatch.setattr(load._senders, "submit", lambda piece: moments.append(hand.now - 100) or submit(piece))
+        monkeypatch.setattr(load._senders, "submit", lambda chunk: moments.append(hand.now - 100) or submit(chunk))
         load.run(batches(two_digits(20), max_bytes=(ROW + 1) * 2))
         assert moments == pytest.approx([0.25 * number for number in range(10)], abs=0.02)
 
     def test_small_options_are_paced_unless_told(self, client):
         def pace(options: LoadOptions) -> type[Pace]:
-            return type(Load(client, options, NoBooks(), Tally("flights"))._pace)
+            return type(Load(client, options, NoJournal(), Progress("flights"))._pace)
 
         assert (pace(LoadOptions()), pace(LoadOptions(pacing=False))) == (Pace, NoPace)
 
@@ -186,7 +186,7 @@ class TestAuto:
         tinybird.on(EVENTS, accepted)
         data = [{"n": number, "text": "x" * 1000} for number in range(6000)]
         options = LoadOptions(compression=Compression.AUTO, max_in_flight=1, pacing=False)
-        Load(client, options, NoBooks(), Tally("flights")).run(batches(data, max_bytes=2 * MB))
+        Load(client, options, NoJournal(), Progress("flights")).run(batches(data, max_bytes=2 * MB))
         encodings = [request.headers.get("content-encoding") for request in tinybird.requests]
         assert encodings == [None, "gzip", "gzip", "gzip"]
         bodies = [

@@ -327,7 +327,7 @@ class TestOtherAttempts:
 COLUMN = {"name": "batch", "type": "String", "jsonpath": "$.batch"}
 
 
-def test_no_more_is_sent_when_the_ledger_is_full(tinybird, execute, monkeypatch, store):
+def test_no_more_is_sent_when_the_journal_is_full(tinybird, execute, monkeypatch, store):
     """The first batch is slow: what is in behind it is kept one by one, and there is an end to that."""
     monkeypatch.setattr(task_journal, "MOST_ENTRIES", 3)
     go_on = threading.Event()

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_tinybird.api.datasources import read_datasource
-from airflow_provider_tinybird.loads.files import Limits, NoRoomError, Rows, spooled, target_columns
-from airflow_provider_tinybird.loads.files.writer import SpooledFile
+from airflow_provider_tinybird.loads.files import Limits, NoRoomError, Rows, row_files, target_columns
+from airflow_provider_tinybird.loads.files.writer import RowFile
 from airflow_provider_tinybird.ndjson import EncodeError
 
 COLUMNS = target_columns(
@@ -36,11 +36,11 @@ def frames(count: int, rows: int) -> Iterator[pd.DataFrame]:
         yield pd.DataFrame({"n": range(number * rows, (number + 1) * rows), "text": texts})
 
 
-def files_of(data: Any, limits: Limits, columns: Any = COLUMNS) -> Iterator[SpooledFile]:
-    return spooled(Rows(data, max_bytes=limits.slice_bytes).slices(columns), limits)
+def files_of(data: Any, limits: Limits, columns: Any = COLUMNS) -> Iterator[RowFile]:
+    return row_files(Rows(data, max_bytes=limits.slice_bytes).slices(columns), limits)
 
 
-def numbers(file: SpooledFile) -> list[int]:
+def numbers(file: RowFile) -> list[int]:
     with file.open() as opened:
         if file.format == "parquet":
             found: list[int] = pq.read_table(opened).column("n").to_pylist()
