@@ -373,16 +373,16 @@ class FilesRun:
 
     def _changed(self) -> SourceChangedError:
         return SourceChangedError(
-            f"The rows are not those of the attempt before, of which the first {self._checkpoint.rows} ({self._checkpoint.files} files) are "
-            f"in '{self._task.datasource}'{self._under_way}: another order, other values, another max_file_bytes or another version of "
+            f"The rows are not those of the attempt before, of which the first {self._checkpoint.rows} ({self._checkpoint.files} files) "
+            f"are in '{self._task.datasource}'{self._under_way}: another order, other values, another max_file_bytes or another version of "
             "pyarrow. Nothing was sent now. Take those rows out and clear the task to load all, or load only what is missing."
         )
 
     @property
     def _stopped(self) -> str:
         return (
-            f"The load into '{self._task.datasource}' stopped: the first {self._checkpoint.rows} rows ({self._checkpoint.files} files) are in"
-            f"{self._under_way}, the rest is not."
+            f"The load into '{self._task.datasource}' stopped: the first {self._checkpoint.rows} rows ({self._checkpoint.files} files) "
+            f"are in{self._under_way}, the rest is not."
         )
 
     @property
