@@ -114,6 +114,15 @@ def test_a_delete_that_is_still_under_way(box, monkeypatch, caplog):
     box.wait_for_jobs()
 
 
+def test_a_list_of_jobs_that_does_not_come_makes_nothing_red(box, caplog):
+    send()
+    box.fault("/v0/jobs", method="GET", status=403, body="<html>Forbidden</html>", times=20)
+    with caplog.at_level(logging.WARNING):
+        send()
+    box.clear_faults()
+    assert "the jobs cannot be listed, and one that runs may be taking rows out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("scopes", "says"),
     [
