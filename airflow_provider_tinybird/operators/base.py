@@ -61,8 +61,7 @@ def choice(name: str, value: object, *known: str) -> str:
 class TinybirdOperator(TinybirdTask, BaseOperator):
     """Base of the operators.
 
-    An argument that was given and comes out as ``None`` fails the task for good: see
-    :class:`~airflow_provider_tinybird.operators.given.GivenArguments`.
+    An argument that was given and comes out as ``None`` fails the task for good, in every rendering.
 
     :param tinybird_conn_id: id of a connection of type ``tinybird`` (templated).
     """

@@ -228,7 +228,7 @@ def rerun(box: Box, name: str, rows: list[dict[str, Any]]) -> str:
     before, expected = box.count(writer.table), len(writer.rows or rows)
     why = error_of(lambda: writer.write(box, rows))
     if why:
-        assert "are not there" in why, f"{name}: {why}"
+        assert "not there" in why, f"{name}: {why}"
         assert name not in NEVER_RED, f"{name}: {why}"
         return "red"
     found = box.count(writer.table)
