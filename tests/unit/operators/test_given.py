@@ -36,7 +36,13 @@ each = pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 each_field = pytest.mark.parametrize(("cls", "name"), FIELDS, ids=[f"{cls.__name__}.{name}" for cls, name in FIELDS])
 
 
-class Elsewhere:
+try:  # Airflow 2.11 resolves objects of this class only
+    from airflow.utils.mixins import ResolveMixin
+except ImportError:
+    ResolveMixin = object
+
+
+class Elsewhere(ResolveMixin):
     """What Airflow takes for the result of another task: it is resolved when templates are rendered."""
 
     def __init__(self, value: Any) -> None:
@@ -44,6 +50,9 @@ class Elsewhere:
 
     def resolve(self, *_: Any, **__: Any) -> Any:
         return self.value
+
+    def iter_references(self) -> Any:
+        return iter(())
 
 
 def dag(**options: Any) -> Any:
